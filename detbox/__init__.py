@@ -1,0 +1,1 @@
+"""detbox: train DETR-family detectors."""

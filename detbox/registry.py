@@ -1,0 +1,137 @@
+"""Named builders whose signature is their configuration schema.
+
+`@MODELS.register("dino")` stores a builder. Its positional parameters are objects that the
+assembler passes in; its keyword-only parameters are the configuration. They become the typed Hydra
+option `schema/model/dino`, so a misspelt key or a value of the wrong type fails at composition.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import field, make_dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class Registry:
+    """Builders of one kind by name."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._builders: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Builder], Builder]:
+        """Store the decorated builder under `name` and publish its schema to Hydra.
+
+        Raises:
+            KeyError: the name is taken.
+        """
+
+        def store(builder: Builder) -> Builder:
+            if name in self._builders:
+                raise KeyError(f"{self.kind} {name!r} is registered already; choose another name")
+            self._builders[name] = builder
+            schema = _schema(name, builder)
+            ConfigStore.instance().store(group=f"schema/{self.kind}", name=name, node=schema)
+            return builder
+
+        return store
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._builders)
+
+    def build(self, config: Mapping[str, Any] | DictConfig, *objects: Any) -> Any:
+        """Call the builder that `config["name"]` names with `objects` and the other keys.
+
+        Raises:
+            KeyError: unknown name or key; the message names the nearest ones.
+        """
+        settings = _plain(config)
+        name = settings.pop("name", None)
+        if name not in self._builders:
+            raise KeyError(f"unknown {self.kind} {name!r}{near(str(name), self.names())}")
+        builder = self._builders[name]
+        known = _settings_of(builder)
+        for key in settings:
+            if key not in known:
+                raise KeyError(f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}")
+        return builder(*objects, **settings)
+
+
+def near(name: str, known: list[str]) -> str:
+    """The ending of an error message on an unknown name: the nearest ones, or all."""
+    matches = get_close_matches(name, known, n=3, cutoff=0.6)
+    if matches:
+        return f"; did you mean {' or '.join(map(repr, matches))}?"
+    return f"; choose one of {', '.join(known)}"
+
+
+def _settings_of(builder: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(builder).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _schema(name: str, builder: Callable[..., Any]) -> type:
+    parameters = inspect.signature(builder).parameters
+    hints = typing.get_type_hints(builder)
+    fields: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
+    for key in _settings_of(builder):
+        fields.append((key, _field_type(hints.get(key, Any)), _default(parameters[key].default)))
+    return make_dataclass(f"{name}_settings", fields)
+
+
+def _field_type(hint: Any) -> Any:
+    """The hint as OmegaConf understands it: tuples become lists, literals their own type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return list[arguments[0]]  # type: ignore[valid-type]
+    if origin is typing.Literal:
+        return type(arguments[0])
+    return hint
+
+
+def _default(value: Any) -> Any:
+    if value is inspect.Parameter.empty:
+        return field(default=MISSING)
+    if isinstance(value, (list, tuple, dict)):
+        container = dict(value) if isinstance(value, dict) else list(value)
+        return field(default_factory=lambda: container)
+    return field(default=value)
+
+
+def _plain(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    if not isinstance(config, DictConfig):
+        return dict(config)
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return dict(typing.cast("dict[str, Any]", container))
+
+
+BACKBONES = Registry("backbone")
+NECKS = Registry("neck")
+MODELS = Registry("model")
+MATCHERS = Registry("matcher")
+LOSSES = Registry("loss")
+DATA = Registry("data")
+OPTIMIZERS = Registry("optimizer")
+SCHEDULES = Registry("schedule")
+
+__all__ = [
+    "BACKBONES",
+    "DATA",
+    "LOSSES",
+    "MATCHERS",
+    "MODELS",
+    "NECKS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Registry",
+    "near",
+]

@@ -1,0 +1,194 @@
+"""The types that flow between stages; dimension letters mean the same everywhere.
+
+B images · H W padded pixels · L levels · h w a level's size · S = sum of h*w tokens · C channels ·
+Q queries · K classes · T target boxes in the whole batch · M matched pairs.
+
+Boxes are cxcywh in [0, 1] of the unpadded image, anchors are logits of such boxes, masks are True
+on padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ImageBatch(NamedTuple):
+    """Images of unequal size in one tensor, padded with zeros on the right and below.
+
+    Integer pixels are raw RGB in 0..255; floating pixels are taken as already normalised.
+    """
+
+    pixels: Tensor
+    """(B, 3, H, W)"""
+    mask: Tensor
+    """(B, H, W), True on padding"""
+
+
+class Targets(NamedTuple):
+    """The objects of a batch, images one after the other."""
+
+    labels: Tensor
+    """(T,) in [0, K)"""
+    boxes: Tensor
+    """(T, 4) cxcywh, share of the unpadded image"""
+    counts: tuple[int, ...]
+    """objects per image; on the host, so that shapes never wait for the device"""
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Position of each image's first object in the flat tensors."""
+        return tuple(sum(self.counts[:image]) for image in range(len(self.counts)))
+
+
+class Batch(NamedTuple):
+    """What a loader yields."""
+
+    images: ImageBatch
+    targets: Targets
+    image_ids: tuple[int, ...]
+    """ids of the annotation file"""
+    sizes: Tensor
+    """(B, 2) original height, width in pixels, int64"""
+
+
+class FeatureMap(NamedTuple):
+    """One level of the pyramid."""
+
+    tensor: Tensor
+    """(B, C, h, w)"""
+    mask: Tensor
+    """(B, h, w), True on padding"""
+    position: Tensor
+    """(B, C, h, w)"""
+
+
+class Memory(NamedTuple):
+    """All levels as one token sequence, fine to coarse, row-major inside a level."""
+
+    tokens: Tensor
+    """(B, S, C)"""
+    mask: Tensor
+    """(B, S), True on padding"""
+    position: Tensor
+    """(B, S, C)"""
+    shapes: tuple[tuple[int, int], ...]
+    """(h, w) per level"""
+    valid: Tensor
+    """(B, L, 2) unpadded share of width and height"""
+
+
+class Matches(NamedTuple):
+    """Pairs of prediction and target: `boxes[image, query] ~ targets.boxes[target]`."""
+
+    image: Tensor
+    """(M,)"""
+    query: Tensor
+    """(M,)"""
+    target: Tensor
+    """(M,)"""
+
+    def to(self, device: torch.device) -> Matches:
+        """The same pairs on another device."""
+        return Matches(*(index.to(device, non_blocking=True) for index in self))
+
+
+class QueryGroup(NamedTuple):
+    """A run of queries that share a purpose, such as matching or denoising."""
+
+    name: str
+    size: int
+    matches: Matches | None = None
+    """None: ask the matcher"""
+    scale: float = 1.0
+    """factor on the group's loss terms: 1/R where every target is repeated R times"""
+
+
+class Queries(NamedTuple):
+    """What a query source hands to the decoder."""
+
+    content: Tensor
+    """(B, Q, C)"""
+    anchors: Tensor
+    """(B, Q, 2 | 4) logits"""
+    position: Tensor | None
+    """(B, Q, C), or None where the decoder derives it from the anchors"""
+    blocked: Tensor | None
+    """(Q, Q), True where a row may not attend to a column; None: all may"""
+    groups: tuple[QueryGroup, ...]
+
+
+class PredictionSet(NamedTuple):
+    """Predictions of one layer for one group of queries, to be matched or already matched."""
+
+    name: str
+    """`decoder5/match`, `decoder0/denoise`, `encoder`"""
+    logits: Tensor
+    """(B, Q, K)"""
+    boxes: Tensor
+    """(B, Q, 4)"""
+    matches: Matches | None = None
+    """None: ask the matcher"""
+    class_agnostic: bool = False
+    """True: every target counts as class 0"""
+    scale: float = 1.0
+    """factor on this set's loss terms"""
+
+
+class Outputs(NamedTuple):
+    """All predictions of one forward pass."""
+
+    prediction: PredictionSet
+    """what inference reads"""
+    auxiliary: tuple[PredictionSet, ...]
+
+    @property
+    def all(self) -> tuple[PredictionSet, ...]:
+        """The prediction and the auxiliary sets."""
+        return (self.prediction, *self.auxiliary)
+
+
+class Detections(NamedTuple):
+    """The objects found in one image, best first."""
+
+    boxes: Tensor
+    """(N, 4) xyxy, pixels of the original image"""
+    scores: Tensor
+    """(N,)"""
+    labels: Tensor
+    """(N,)"""
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Classes of a data set: contiguous labels inside, ids and names at input and output."""
+
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    """ids of the annotation file, in label order"""
+
+    def __len__(self) -> int:
+        """Number of classes K."""
+        return len(self.names)
+
+    @classmethod
+    def from_categories(cls, categories: Sequence[dict]) -> LabelSpace:
+        """From COCO `categories`, in the order of their ids."""
+        ordered = sorted(categories, key=lambda category: category["id"])
+        ids = tuple(int(category["id"]) for category in ordered)
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"category ids must be unique, got {ids}; mend `categories`")
+        return cls(tuple(str(category["name"]) for category in ordered), ids)
+
+    def to_dict(self) -> dict[str, list]:
+        """Plain containers, for a checkpoint."""
+        return {"names": list(self.names), "category_ids": list(self.category_ids)}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, list]) -> LabelSpace:
+        """Inverse of `to_dict`."""
+        return cls(tuple(stored["names"]), tuple(stored["category_ids"]))
