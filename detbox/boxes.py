@@ -24,7 +24,7 @@ def area(boxes_xyxy: Tensor) -> Tensor:
 
 
 def overlap(first_xyxy: Tensor, second_xyxy: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU of boxes that broadcast against each other (Rezatofighi et al., 2019).
+    """IoU and generalised IoU of boxes that broadcast together (Rezatofighi et al., CVPR 2019).
 
     Never asserts a positive size: predictions may be degenerate, and `eps` keeps them finite.
 

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -54,6 +55,14 @@ class Registry:
         Raises:
             KeyError: unknown name or key; the message names the nearest ones.
         """
+        return self.bind(config)(*objects)
+
+    def bind(self, config: Mapping[str, Any] | DictConfig) -> Callable[..., Any]:
+        """The builder that `config["name"]` names with the other keys set, not yet called.
+
+        Raises:
+            KeyError: unknown name or key; the message names the nearest ones.
+        """
         settings = _plain(config)
         name = settings.pop("name", None)
         if name not in self._builders:
@@ -63,7 +72,7 @@ class Registry:
         for key in settings:
             if key not in known:
                 raise KeyError(f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}")
-        return builder(*objects, **settings)
+        return partial(builder, **settings)
 
 
 def near(name: str, known: list[str]) -> str:
@@ -83,8 +92,10 @@ def _schema(name: str, builder: Callable[..., Any]) -> type:
     parameters = inspect.signature(builder).parameters
     hints = typing.get_type_hints(builder)
     fields: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
-    for key in _settings_of(builder):
-        fields.append((key, _field_type(hints.get(key, Any)), _default(parameters[key].default)))
+    fields += [
+        (key, _field_type(hints.get(key, Any)), _default(parameters[key].default))
+        for key in _settings_of(builder)
+    ]
     return make_dataclass(f"{name}_settings", fields)
 
 

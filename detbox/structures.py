@@ -161,6 +161,8 @@ class Detections(NamedTuple):
     """(N,)"""
     labels: Tensor
     """(N,)"""
+    names: tuple[str, ...] = ()
+    """N class names where a `Predictor` made them, else empty"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,88 @@
+"""The one loss loop: match what is unmatched, then add up every loss of every prediction set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+
+from detbox.structures import Matches, Outputs, PredictionSet, Targets
+
+Loss = Callable[[PredictionSet, Targets, Matches], Tensor]
+Matcher = Callable[[Sequence[PredictionSet], Targets], list[Matches]]
+
+
+class Criterion(nn.Module):
+    """Weighted, normalised loss terms of all prediction sets.
+
+    Args:
+        matcher: pairs sets with targets, asked once a step.
+        losses: by name; each returns a sum over the batch.
+        weights: by name of the loss.
+    """
+
+    def __init__(
+        self, matcher: Matcher, losses: Mapping[str, Loss], weights: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        if set(losses) != set(weights):
+            raise ValueError(
+                f"criterion needs one weight per loss, got losses {sorted(losses)} and weights "
+                f"{sorted(weights)}; set criterion.weights"
+            )
+        self.matcher, self.losses, self.weights = matcher, dict(losses), dict(weights)
+
+    def forward(
+        self, outputs: Outputs, targets: Targets, normalizer: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compute all terms; their sum is the loss to minimise.
+
+        Args:
+            outputs: all prediction sets of one forward pass.
+            targets: the batch's objects.
+            normalizer: divides every sum; default: objects of the batch, averaged over ranks, at
+                least 1.
+
+        Returns:
+            `{set}/{loss}` -> scalar, weighted and normalised.
+        """
+        if normalizer is None:
+            normalizer = mean_count(targets)
+        with torch.autocast(targets.boxes.device.type, enabled=False):
+            return {
+                f"{each.name}/{name}": self.weights[name]
+                * each.scale
+                * loss(each, self._seen_by(each, targets), matches)
+                / normalizer
+                for each, matches in self.match(outputs, targets)
+                for name, loss in self.losses.items()
+            }
+
+    def match(self, outputs: Outputs, targets: Targets) -> list[tuple[PredictionSet, Matches]]:
+        """Every set, in float32 at least, with its matches; the matcher is asked once."""
+        sets = [_precise(each) for each in outputs.all]
+        open_sets = [each for each in sets if each.matches is None]
+        found = iter(self.matcher(open_sets, targets) if open_sets else ())
+        return [(each, next(found) if each.matches is None else each.matches) for each in sets]
+
+    def _seen_by(self, predictions: PredictionSet, targets: Targets) -> Targets:
+        if not predictions.class_agnostic:
+            return targets
+        return targets._replace(labels=torch.zeros_like(targets.labels))
+
+
+def mean_count(targets: Targets) -> Tensor:
+    """Objects of the batch, averaged over ranks, at least 1; never waits for the device."""
+    count = torch.full((), float(sum(targets.counts)), device=targets.boxes.device)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(count)
+        count = count / distributed.get_world_size()
+    return count.clamp(min=1)
+
+
+def _precise(predictions: PredictionSet) -> PredictionSet:
+    dtype = torch.promote_types(predictions.logits.dtype, torch.float32)
+    return predictions._replace(
+        logits=predictions.logits.to(dtype), boxes=predictions.boxes.to(dtype)
+    )

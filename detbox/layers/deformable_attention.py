@@ -1,0 +1,86 @@
+"""Attention to a few sampled points of every level (Deformable DETR, sec. 4.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from detbox import ops
+from detbox.structures import Memory
+
+
+class DeformableAttention(nn.Module):
+    """Multi-scale deformable attention with its projections.
+
+    Args:
+        hidden_dim: C, divisible by `num_heads`.
+        num_levels: L.
+        num_heads: attention heads.
+        num_points: sampling points per head and level.
+    """
+
+    def __init__(
+        self, hidden_dim: int, num_levels: int, num_heads: int = 8, num_points: int = 4
+    ) -> None:
+        super().__init__()
+        if hidden_dim % num_heads:
+            raise ValueError(
+                f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}; "
+                f"try hidden_dim={hidden_dim + num_heads - hidden_dim % num_heads}"
+            )
+        self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        samples = num_heads * num_levels * num_points
+        self.sampling_offsets = nn.Linear(hidden_dim, samples * 2)
+        self.attention_weights = nn.Linear(hidden_dim, samples)
+        self.value_proj = nn.Linear(hidden_dim, hidden_dim)
+        self.output_proj = nn.Linear(hidden_dim, hidden_dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as an even ring of points around the reference (Deformable DETR, app. A.4)."""
+        for linear in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(linear.weight)
+        for linear in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+        for linear in (self.attention_weights, self.value_proj, self.output_proj):
+            nn.init.zeros_(linear.bias)
+        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        ring = torch.stack((angle.cos(), angle.sin()), -1)
+        ring = ring / ring.abs().amax(-1, keepdim=True)
+        distance = torch.arange(1, self.num_points + 1)
+        bias = ring[:, None, None, :] * distance[:, None]  # (heads, 1, P, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(bias.expand(-1, self.num_levels, -1, -1).flatten())
+
+    def forward(self, query: Tensor, references: Tensor, memory: Memory) -> Tensor:
+        """Attend from each query to points around its reference.
+
+        Args:
+            query: (B, Q, C), position included.
+            references: (B, Q, L, 2 | 4) points or boxes, as shares of the padded level.
+            memory: tokens without position; padded ones count as zero.
+
+        Returns:
+            (B, Q, C).
+        """
+        value = self.value_proj(memory.tokens).masked_fill(memory.mask[..., None], 0.0)
+        value = value.unflatten(-1, (self.num_heads, -1))  # (B, S, heads, D)
+        grid = (self.num_heads, self.num_levels, self.num_points)
+        offsets = self.sampling_offsets(query).unflatten(-1, (*grid, 2))
+        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
+        locations = self._locations(references[:, :, None, :, None], offsets, memory.shapes)
+        output = ops.ms_deform_attn(
+            value, memory.shapes, locations, weights.unflatten(-1, grid[1:]).to(value.dtype)
+        )
+        return self.output_proj(output)
+
+    def _locations(
+        self, references: Tensor, offsets: Tensor, shapes: tuple[tuple[int, int], ...]
+    ) -> Tensor:
+        if references.shape[-1] == 2:
+            size = torch.tensor(shapes, dtype=references.dtype).flip(-1).to(offsets.device)
+            return references + offsets / size[:, None]
+        center, size = references.split(2, -1)
+        return center + offsets / self.num_points * size * 0.5

@@ -1,0 +1,39 @@
+"""Losses on the boxes of matched queries, as sums over the batch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from detbox.boxes import overlap, to_xyxy
+from detbox.registry import LOSSES
+from detbox.structures import Matches, PredictionSet, Targets
+
+
+@LOSSES.register("l1")
+def l1(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor:
+    """Sum of absolute cxcywh differences (DETR, eq. 9)."""
+    boxes, truth = _matched(predictions, targets, matches)
+    return (boxes - truth).abs().sum()
+
+
+@LOSSES.register("giou")
+def giou(
+    predictions: PredictionSet, targets: Targets, matches: Matches, *, eps: float = 1e-6
+) -> Tensor:
+    """Sum of 1 - GIoU (DETR, eq. 10).
+
+    Args:
+        predictions: boxes (B, Q, 4).
+        targets: boxes (T, 4).
+        matches: the pairs to compare.
+        eps: added to IoU and GIoU denominators; DINO 1e-6, Deformable DETR 0.
+    """
+    boxes, truth = _matched(predictions, targets, matches)
+    return (1 - overlap(to_xyxy(boxes), to_xyxy(truth), eps)[1]).sum()
+
+
+def _matched(
+    predictions: PredictionSet, targets: Targets, matches: Matches
+) -> tuple[Tensor, Tensor]:
+    boxes = predictions.boxes[matches.image, matches.query]
+    return boxes, targets.boxes[matches.target].to(boxes.dtype)

@@ -1,0 +1,111 @@
+"""Costs of pairing predictions with targets, for all prediction sets of a step at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detbox.boxes import pairwise_overlap, to_xyxy
+from detbox.structures import Matches, PredictionSet, Targets
+
+
+@dataclass(frozen=True)
+class FocalBoxCost:
+    """Focal class cost plus L1 and generalised IoU (Deformable DETR, app. A.4).
+
+    Args:
+        class_weight: weight of the focal cost of the target's class.
+        l1_weight: weight of the L1 distance of cxcywh boxes.
+        giou_weight: weight of the negative GIoU.
+        alpha: focal balance.
+        gamma: focal exponent.
+        eps: added to IoU and GIoU denominators.
+    """
+
+    class_weight: float = 2.0
+    l1_weight: float = 5.0
+    giou_weight: float = 2.0
+    alpha: float = 0.25
+    gamma: float = 2.0
+    eps: float = 1e-6
+
+    def __call__(self, logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor) -> Tensor:
+        """(B, Q, K), (B, Q, 4), (B, N), (B, N, 4) -> (B, Q, N)."""
+        index = labels[:, None].expand(-1, logits.shape[1], -1)
+        class_cost = self._focal(logits.sigmoid()).gather(2, index)
+        _, giou = pairwise_overlap(to_xyxy(boxes), to_xyxy(truth), self.eps)
+        l1 = torch.cdist(boxes, truth, p=1)
+        return self.class_weight * class_cost + self.l1_weight * l1 - self.giou_weight * giou
+
+    def _focal(self, share: Tensor) -> Tensor:
+        positive = self.alpha * (1 - share) ** self.gamma * -(share + 1e-8).log()
+        negative = (1 - self.alpha) * share**self.gamma * -(1 - share + 1e-8).log()
+        return positive - negative
+
+
+def per_image_costs(
+    cost: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    sets: Sequence[PredictionSet],
+    targets: Targets,
+) -> list[list[np.ndarray]]:
+    """Cost matrices on the host, `[set][image]` of shape (queries, targets of the image).
+
+    The sets are joined along the queries: one computation on the device and one copy to the host.
+
+    Raises:
+        RuntimeError: a cost is not finite, so the predictions have diverged.
+    """
+    labels, truth = _padded(targets)
+    # Float32 at least: bf16 rounds GIoU ties and makes the assignment depend on batch order.
+    dtype = torch.promote_types(sets[0].logits.dtype, torch.float32)
+    logits = torch.cat([_columns(each) for each in sets], 1).to(dtype)
+    boxes = torch.cat([each.boxes for each in sets], 1).to(dtype)
+    joint = cost(logits, boxes, labels, truth.to(dtype)).cpu().numpy()
+    if not np.isfinite(joint).all():
+        raise RuntimeError(
+            "the matcher expected finite predictions, got NaN or infinity: training has diverged; "
+            "go back to the last checkpoint with a lower optimizer.lr, or trainer.precision=32-true"
+        )
+    splits = np.cumsum([each.logits.shape[1] for each in sets])[:-1]
+    return [
+        [matrix[:, :count] for matrix, count in zip(part, targets.counts, strict=True)]
+        for part in np.split(joint, splits, axis=1)
+    ]
+
+
+def assign(
+    costs: Sequence[np.ndarray],
+    targets: Targets,
+    solve: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> Matches:
+    """Solve each image's cost matrix and join the pairs as flat indices on the targets' device."""
+    pairs = [
+        (np.full_like(query, image), query, target + start)
+        for image, (matrix, start) in enumerate(zip(costs, targets.starts, strict=True))
+        for query, target in [solve(matrix)]
+    ]
+    flat = np.concatenate([np.stack(each) for each in pairs], axis=1).astype(np.int64)
+    return Matches(*torch.from_numpy(flat)).to(targets.labels.device)
+
+
+def _columns(predictions: PredictionSet) -> Tensor:
+    """Logits whose column at any label is the one that counts for it."""
+    logits = predictions.logits
+    return logits[..., :1].expand_as(logits) if predictions.class_agnostic else logits
+
+
+def _padded(targets: Targets) -> tuple[Tensor, Tensor]:
+    """Labels (B, N) and boxes (B, N, 4), N the largest count; padding is class 0 of any box."""
+    shape = (len(targets.counts), max(targets.counts, default=0))
+    labels = targets.labels.new_zeros(shape)
+    boxes = targets.boxes.new_full((*shape, 4), 0.5)
+    start = 0
+    for image, count in enumerate(targets.counts):
+        labels[image, :count] = targets.labels[start : start + count]
+        boxes[image, :count] = targets.boxes[start : start + count]
+        start += count
+    return labels, boxes

@@ -1,0 +1,76 @@
+"""The one decoder loop: position, layer, norm, refine, heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from detbox.structures import Memory, PredictionSet, Queries
+
+
+class Heads(Protocol):
+    """What turns a layer's tokens into predictions."""
+
+    def classify(self, layer: int, hidden: Tensor) -> Tensor:
+        """(B, Q, C) -> class logits (B, Q, K)."""
+
+    def locate(self, layer: int, hidden: Tensor) -> Tensor:
+        """(B, Q, C) -> box offsets (B, Q, 4), logits."""
+
+
+Refine = Callable[[Heads, int, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Decoder(nn.Module):
+    """Run the layers and predict after each.
+
+    Args:
+        layers: (content, position, anchors, memory, blocked) -> content.
+        position: (anchors, memory) -> (B, Q, C); None: the queries bring their own.
+        norm: applied to every layer's output before it is read.
+        refine: (heads, layer, content, hidden, anchors) -> boxes and the next layer's anchors.
+        heads: `classify(layer, hidden)` and `locate(layer, hidden)`.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        position: Callable[[Tensor, Memory], Tensor] | None,
+        norm: nn.Module,
+        refine: Refine,
+        heads: Heads,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.position = position
+        self.norm = norm
+        self.refine = refine
+        self.heads = heads
+
+    def forward(self, queries: Queries, memory: Memory) -> list[PredictionSet]:
+        """One set per layer and query group; the last layer's last group comes last."""
+        content, anchors = queries.content, queries.anchors
+        sets: list[PredictionSet] = []
+        for index, layer in enumerate(self.layers):
+            fixed = anchors.detach()
+            position = self.position(fixed, memory) if self.position else queries.position
+            content = layer(content, position, fixed, memory, queries.blocked)
+            hidden = self.norm(content)
+            boxes, anchors = self.refine(self.heads, index, content, hidden, anchors)
+            logits = self.heads.classify(index, hidden)
+            sets += split_by_group(f"decoder{index}", logits, boxes.sigmoid(), queries)
+        return sets
+
+
+def split_by_group(
+    layer: str, logits: Tensor, boxes: Tensor, queries: Queries
+) -> list[PredictionSet]:
+    """Cut a layer's predictions into the sets of its query groups."""
+    sizes = [group.size for group in queries.groups]
+    parts = zip(queries.groups, logits.split(sizes, 1), boxes.split(sizes, 1), strict=True)
+    return [
+        PredictionSet(f"{layer}/{group.name}", scores, places, group.matches, scale=group.scale)
+        for group, scores, places in parts
+    ]
