@@ -1,0 +1,9 @@
+"""Image encoders that give a pyramid of feature maps; importing the package registers them."""
+
+from __future__ import annotations
+
+from detbox.backbones import timm
+from detbox.backbones.layouts import official_names
+from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
+
+__all__ = ["WeightsUnavailableError", "load_pretrained", "official_names", "timm"]

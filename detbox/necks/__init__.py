@@ -1,0 +1,7 @@
+"""From backbone maps to levels of one width; importing the package registers the necks."""
+
+from __future__ import annotations
+
+from detbox.necks import channel_mapper
+
+__all__ = ["channel_mapper"]

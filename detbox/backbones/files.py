@@ -1,0 +1,97 @@
+"""Read a weights file in any known layout into a backbone."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file as read_safetensors
+from torch import Tensor
+
+from detbox.backbones.layouts import detect, layouts
+from detbox.backbones.timm import TimmBackbone
+
+WRAPPERS = ("model", "state_dict")
+COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
+
+
+def load_file(backbone: TimmBackbone, path: str | Path) -> str:
+    """Fill the backbone from a file; output norms, which classifiers lack, may be absent.
+
+    Returns:
+        One line: how many tensors were loaded, which of either side were left.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of tensors, or of another model.
+    """
+    stored = read_tensors(Path(path))
+    candidates = layouts(backbone)
+    layout = detect(stored, candidates)
+    names = candidates[layout]
+    found = {name: stored[other] for name, other in names.items() if other in stored}
+    missing = [name for name in names if name not in found and not name.endswith(COMPUTED)]
+    _check(backbone, found, missing, path)
+    backbone.load_state_dict(found, strict=False)
+    unused = [name for name in stored.keys() - names.values() if not name.endswith(COMPUTED)]
+    line = f"backbone {backbone.model}: {len(found)} of {len(names)} tensors from {path} ({layout})"
+    if missing:
+        line += f"; not in the file: {_some(missing)}"
+    return line + (f"; not used: {_some(unused)}" if unused else "")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a `.pth`, `.pt` or `.safetensors` file, out of a usual wrapper.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {path}; check backbone.weights")
+    try:
+        content = _read(path)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is no readable file of tensors ({type(error).__name__}); "
+            "backbone.weights takes a state dict saved as .pth or .safetensors"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = content.items() if isinstance(content, dict) else ()
+    return {name: value for name, value in tensors if isinstance(value, Tensor)}
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check(
+    backbone: TimmBackbone, found: dict[str, Tensor], missing: list[str], path: str | Path
+) -> None:
+    own = backbone.state_dict()
+    absent = [name for name in missing if name.startswith("body.")]
+    reshaped = [
+        f"{name} {tuple(own[name].shape)}, got {tuple(tensor.shape)}"
+        for name, tensor in found.items()
+        if tensor.shape != own[name].shape
+    ]
+    if absent or reshaped:
+        raise ValueError(
+            f"{path} is of another model than {backbone.model}: expected {len(own)} tensors, "
+            f"{len(absent)} absent ({_some(absent)}), {len(reshaped)} of another shape "
+            f"({_some(reshaped)}); set backbone.model to the file's model or take another file"
+        )
+
+
+def _some(names: Iterable[str], limit: int = 4) -> str:
+    names = sorted(names)
+    shown = ", ".join(names[:limit]) or "none"
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -1,0 +1,71 @@
+"""Names of backbone tensors in other layouts: whole timm models and the authors' own releases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from detbox.backbones.timm import TimmBackbone
+
+Names = dict[str, str]
+"""our name -> name in another layout; ours start at the backbone: `body.layer1.0.conv1.weight`"""
+
+_SWIN = ((r"^body\.layers_(\d+)\.blocks", r"layers.\1.blocks"), (r"^norms\.", "norm"))
+_CONVNEXT = (
+    (r"^body\.stem_(\d)", r"downsample_layers.0.\1"),
+    (r"^body\.stages_(\d)\.downsample", r"downsample_layers.\1"),
+    (r"^body\.stages_(\d)\.blocks", r"stages.\1"),
+    (r"\.conv_dw\.", ".dwconv."),
+    (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+    (r"^norms\.", "norm"),
+)
+
+
+def official_names(backbone: TimmBackbone) -> Names:
+    """Each tensor's name in the authors' detectors, below their `backbone.0.`.
+
+    ResNets keep timm's names below `body.`, as torchvision does. Swin and ConvNeXt follow their
+    authors' releases; ConvNeXt's unused output norms have no tensor here. Any other model maps
+    to itself.
+    """
+    return {name: _official(name, _family(backbone.model)) for name in backbone.state_dict()}
+
+
+def layouts(backbone: TimmBackbone) -> dict[str, Names]:
+    """Layouts in which a weights file may come, by a name for messages."""
+    official = official_names(backbone)
+    names = list(official)
+    return {
+        "timm model": {name: _whole(name) for name in names},
+        "detbox backbone": {name: name for name in names},
+        "authors' release": {name: official[name].removeprefix("body.") for name in names},
+    }
+
+
+def detect(stored: Iterable[str], candidates: Mapping[str, Names]) -> str:
+    """The candidate layout that finds most of its names among the stored ones."""
+    known = set(stored)
+    return max(candidates, key=lambda layout: len(known.intersection(candidates[layout].values())))
+
+
+def _family(model: str) -> str:
+    return next((f for f in ("swin_", "convnext_") if model.startswith(f)), "")
+
+
+def _official(name: str, family: str) -> str:
+    if family == "swin_":
+        # timm merges patches at the start of a stage, the authors at the end of the one before.
+        name = re.sub(r"^body\.layers_(\d+)\.downsample", _stage_before, name)
+    rules = {"swin_": _SWIN, "convnext_": _CONVNEXT}.get(family, ())
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name.removeprefix("body.") if family else name
+
+
+def _stage_before(match: re.Match[str]) -> str:
+    return f"layers.{int(match[1]) - 1}.downsample"
+
+
+def _whole(name: str) -> str:
+    # timm's feature extractors join the first two parts of a name: layers.0 becomes layers_0.
+    return re.sub(r"^([a-z]+(?:_[a-z]+)*)_(\d+)\.", r"\1.\2.", name.removeprefix("body."))

@@ -1,0 +1,63 @@
+"""Shifted windows for maps that no window divides (Swin Transformer, sec. 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PaddedSwinBlock(SwinTransformerBlock):
+    """A Swin block that pads the map before it shifts it.
+
+    timm shifts first; then rows that wrapped around meet those of the other border unmasked
+    wherever the window does not divide the map.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attention in windows, then the MLP, both residual; (B, h, w, C) to the same."""
+        x = x + self.drop_path1(self._attend(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        rows, columns = self.window_size
+        down, along = self.shift_size
+        right, bottom = -width % columns, -height % rows
+        if right or bottom:
+            x = F.pad(x, (0, 0, 0, right, 0, bottom))
+        padded = x.shape[1:3]
+        shifted = bool(down or along)
+        if shifted:
+            x = torch.roll(x, (-down, -along), dims=(1, 2))
+        windows = window_partition(x, self.window_size).flatten(1, 2)  # (B * windows, cells, C)
+        windows = self.attn(windows, mask=self._mask(x) if shifted else None)
+        windows = windows.unflatten(1, (rows, columns))
+        x = window_reverse(windows, self.window_size, *padded)
+        if shifted:
+            x = torch.roll(x, (down, along), dims=(1, 2))
+        return x[:, :height, :width]
+
+    def _mask(self, x: Tensor) -> Tensor:
+        # Cells see each other only within a region that was contiguous before the shift.
+        vertical, horizontal = (
+            _regions(x.shape[axis + 1], self.window_size[axis], self.shift_size[axis], x.device)
+            for axis in (0, 1)
+        )
+        region = (3 * vertical[:, None] + horizontal)[None, :, :, None]  # (1, h, w, 1)
+        region = window_partition(region, self.window_size).flatten(1)  # (windows, cells)
+        apart = region[:, :, None] != region[:, None, :]
+        return x.new_zeros(apart.shape).masked_fill_(apart, -100.0)
+
+
+def pad_before_shifting(model: nn.Module) -> None:
+    """Turn the model's Swin blocks into `PaddedSwinBlock`, in place; parameters stay."""
+    for module in model.modules():
+        if type(module) is SwinTransformerBlock:
+            module.__class__ = PaddedSwinBlock
+
+
+def _regions(size: int, window: int, shift: int, device: torch.device) -> Tensor:
+    position = torch.arange(size, device=device)
+    return (position >= size - window).long() + (position >= size - shift).long()

@@ -1,0 +1,217 @@
+"""Any timm model that yields a feature pyramid, at any image size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from timm import create_model, is_model, list_models, list_pretrained
+from timm.layers import DropPath, freeze_batch_norm_2d
+from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detbox.backbones.swin import pad_before_shifting
+from detbox.registry import BACKBONES, near
+
+PRETRAINED = ("auto", "true", "false")
+
+
+class TimmBackbone(nn.Module):
+    """A headless timm model that returns NCHW maps of the chosen strides.
+
+    Map sizes are H / stride, W / stride rounded up, or down where a model's convolutions drop
+    incomplete cells (ConvNeXt). Images smaller than the coarsest stride are zero-padded to it.
+    """
+
+    def __init__(
+        self, body: nn.Module, model: str, *, out_norm: bool, weights: str | None, pretrained: str
+    ) -> None:
+        super().__init__()
+        published, info = published_weights(model), feature_info(body)
+        self.model = model
+        self.weights_file = weights
+        self.pretrained = pretrained
+        self.mean: tuple[float, ...] = tuple(published.mean)
+        self.std: tuple[float, ...] = tuple(published.std)
+        self.channels: tuple[int, ...] = tuple(info.channels())
+        self.strides: tuple[int, ...] = tuple(info.reduction())
+        self.levels: tuple[int, ...] = tuple(info.out_indices)
+        self.body = body
+        self.norms = _output_norms(body) if out_norm else nn.ModuleDict()
+        self._channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
+        self._patch = _patch_size(body)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves any weight or batch norm of the body as it is."""
+        scales = any(name.endswith(".weight") for name, _ in self.body.named_buffers())
+        return scales or not all(p.requires_grad for p in self.body.parameters())
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps, fine to coarse.
+
+        Args:
+            pixels: (B, 3, H, W) normalised by `mean` and `std`, any size.
+
+        Returns:
+            One (B, C, h, w) map per stride; a view of channels-last memory where the model
+            works that way.
+        """
+        maps = self.body(_pad(pixels, self._patch, self.strides[-1]))
+        if self._channels_last:
+            maps = [features.permute(0, 3, 1, 2) for features in maps]  # (B, C, h, w)
+        if self.norms:
+            norms = self.norms.values()
+            maps = [norm(features) for norm, features in zip(norms, maps, strict=True)]
+        return tuple(maps)
+
+
+class MapNorm(nn.LayerNorm):
+    """Layer norm over the channels of a (B, C, h, w) map."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise every cell; same shape."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@BACKBONES.register("timm")
+def timm(
+    *,
+    model: str,
+    strides: tuple[int, ...] = (8, 16, 32),
+    weights: str | None = None,
+    pretrained: str = "auto",
+    frozen_stages: int = 0,
+    frozen_norm: bool = False,
+    out_norm: bool = False,
+    drop_path: float = 0.0,
+    checkpointing: bool = False,
+) -> TimmBackbone:
+    """Build a timm model without its head, on random weights; `load_pretrained` fills it.
+
+    Args:
+        model: timm name, with or without the tag of its weights (`resnet50.tv_in1k`).
+        strides: levels to return, fine to coarse, in input pixels per cell.
+        weights: local weights file, `.pth` or `.safetensors`.
+        pretrained: auto, true or false; see `detbox.backbones.weights`.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        frozen_norm: keep batch norm at its stored statistics and scales.
+        out_norm: layer norm on each returned map, as Swin and ConvNeXt detectors have it.
+        drop_path: stochastic depth rate of the last block, rising linearly from 0.
+        checkpointing: recompute activations in the backward pass: less memory, more time.
+
+    Raises:
+        ValueError: unknown model, a stride or stage that it lacks, or a bad `pretrained`.
+    """
+    pretrained = str(pretrained).lower()
+    if pretrained not in PRETRAINED:
+        raise ValueError(
+            f"backbone.pretrained is one of {', '.join(PRETRAINED)}; got {pretrained!r}"
+        )
+    body = _create(model, strides, drop_path)
+    _freeze(body, frozen_stages, frozen_norm)
+    if checkpointing:
+        _checkpoint(body)
+    return TimmBackbone(body, model, out_norm=out_norm, weights=weights, pretrained=pretrained)
+
+
+def create_body(model: str, levels: Sequence[int], **settings: Any) -> nn.Module:
+    """The timm feature extractor of the levels at these indices, for images of any size."""
+    if model.startswith(("swin_", "swinv2_")):
+        # timm fits windows to one image size; without these it refuses any other and drops the
+        # shift of stages that were as small as their window.
+        settings |= {"strict_img_size": False, "always_partition": True}
+    return create_model(model, features_only=True, out_indices=tuple(levels), **settings)
+
+
+def feature_info(body: nn.Module) -> FeatureInfo:
+    """What timm knows of a feature extractor's levels."""
+    return cast("FeatureInfo", body.feature_info)
+
+
+def published_weights(model: str) -> PretrainedCfg:
+    """What timm knows of a model's published weights and their preprocessing."""
+    return cast("PretrainedCfg", get_pretrained_cfg(model))
+
+
+def _create(model: str, strides: Sequence[int], drop_path: float) -> nn.Module:
+    settings: dict[str, float] = {"drop_path_rate": drop_path} if drop_path else {}
+    body = create_body(model, _levels(model, strides), **settings)
+    for module in body.modules():
+        if isinstance(module, DropPath) and not drop_path:
+            module.drop_prob = 0.0
+    pad_before_shifting(body)
+    return body
+
+
+def _levels(model: str, strides: Sequence[int]) -> list[int]:
+    known_models = list_pretrained() if "." in model else list_models()
+    if not is_model(model) or ("." in model and model not in known_models):
+        raise ValueError(f"timm has no backbone.model={model!r}{near(model, known_models)}")
+    with torch.device("meta"):
+        info = feature_info(create_model(model, features_only=True))
+    known = {level["reduction"]: index for index, level in enumerate(info.info)}
+    missing = [stride for stride in strides if stride not in known]
+    if missing or not strides or list(strides) != sorted(set(strides)):
+        raise ValueError(
+            f"backbone.strides are rising strides of {model}, some of {sorted(known)}; "
+            f"got {list(strides)}; choose among them or take another backbone.model"
+        )
+    return [known[stride] for stride in strides]
+
+
+def _freeze(body: nn.Module, stages: int, norm: bool) -> None:
+    frozen = _names_up_to(body, stages) if stages else set()
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    for name, module in list(body.named_modules()):
+        if isinstance(module, nn.BatchNorm2d) and (norm or f"{name}.weight" in frozen):
+            # timm starts the last norm of a residual block at 0, which frozen would stay dead.
+            nn.init.ones_(module.weight)
+            body.set_submodule(name, freeze_batch_norm_2d(module))
+
+
+def _names_up_to(body: nn.Module, stages: int) -> set[str]:
+    info, stride = feature_info(body), 2 ** (stages + 1)
+    deepest = max(info.reduction())
+    ends = {x["reduction"]: x["module"] for x in info.info if x["reduction"] <= deepest}
+    if stages < 0 or stride not in ends:
+        raise ValueError(
+            f"backbone.frozen_stages={stages} ends at stride {stride}, the backbone has strides "
+            f"{sorted(ends)}; try backbone.frozen_stages=1 or 0"
+        )
+    # Parameters come in the order of the forward pass; some of timm's wrappers join the first two
+    # parts of a name.
+    prefixes = (f"{ends[stride]}.", f"{ends[stride].replace('.', '_', 1)}.")
+    names = [name for name, _ in body.named_parameters()]
+    last = max(index for index, name in enumerate(names) if name.startswith(prefixes))
+    return set(names[: last + 1])
+
+
+def _checkpoint(body: nn.Module) -> None:
+    # A stage that knows its blocks saves more than one recomputed as a whole.
+    inner = [part for part in body.modules() if part is not body]
+    stages = [part for part in inner if hasattr(part, "grad_checkpointing")]
+    for part in stages or [body]:
+        part.grad_checkpointing = True  # type: ignore[assignment]
+
+
+def _output_norms(body: nn.Module) -> nn.ModuleDict:
+    eps = next((m.eps for m in body.modules() if isinstance(m, nn.LayerNorm)), 1e-5)
+    info = feature_info(body)
+    levels = zip(info.out_indices, info.channels(), strict=True)
+    return nn.ModuleDict({str(level): MapNorm(channels, eps=eps) for level, channels in levels})
+
+
+def _patch_size(body: nn.Module) -> int:
+    embedding = getattr(body, "patch_embed", None)
+    return int(getattr(embedding, "patch_size", (1,))[0])
+
+
+def _pad(pixels: Tensor, patch: int, least: int) -> Tensor:
+    height, width = pixels.shape[-2:]
+    bottom = max(least - height, -height % patch)
+    right = max(least - width, -width % patch)
+    return F.pad(pixels, (0, right, 0, bottom)) if bottom or right else pixels

@@ -1,0 +1,191 @@
+"""Every named backbone: its config composes, and its maps are what channels and strides say."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from detbox.backbones.timm import TimmBackbone
+from detbox.registry import BACKBONES
+
+ROOT = Path(__file__).parents[2]
+RECORDED = ROOT.parent / "shared/goldens/dino/optim_and_init_DINO_4scale.json"
+NAMED = sorted(path.stem for path in (ROOT / "conf/backbone").glob("*.yaml") if path.stem != "timm")
+SIZES = [(64, 96), (203, 317), (97, 130), (33, 47), (7, 300)]
+CHANNELS = {
+    "resnet18": (128, 256, 512),
+    "resnet50": (512, 1024, 2048),
+    "resnet10t": (128, 256, 512),
+    "swin_t": (192, 384, 768),
+    "swin_l": (384, 768, 1536),
+    "convnext_t": (192, 384, 768),
+    "tf_efficientnet_lite0": (40, 112, 320),
+}
+
+
+def build(name: str, *overrides: str) -> TimmBackbone:
+    return BACKBONES.build(settings(name, *overrides))
+
+
+def settings(name: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(overrides=[f"+backbone={name}", *overrides]).backbone
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_maps_have_the_promised_channels_and_sizes_at_any_image_size(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build(name)
+        images = [torch.empty(2, 3, *size) for size in SIZES]
+    round_size = math.floor if name.startswith("convnext") else math.ceil
+    assert backbone.channels == CHANNELS.get(name, backbone.channels)
+    assert backbone.strides == (8, 16, 32)
+    for size, image in zip(SIZES, images, strict=True):
+        for maps, channels, stride in zip(
+            backbone(image), backbone.channels, backbone.strides, strict=True
+        ):
+            cells = tuple(round_size(max(side, 32) / stride) for side in size)
+            assert maps.shape == (2, channels, *cells)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "resnet10t", "swin_t", "convnext_t", "tf_efficientnet_lite0"]
+)
+def test_evaluation_is_deterministic_and_every_trainable_parameter_learns(name: str) -> None:
+    backbone = build(name).eval()
+    pixels = torch.randn(2, 3, 49, 66)
+    first, second = backbone(pixels), backbone(pixels)
+    assert all(torch.equal(a, b) and a.isfinite().all() for a, b in zip(first, second, strict=True))
+    sum((maps * torch.randn_like(maps)).sum() for maps in backbone.train()(pixels)).backward()
+    trainable = [p for p in backbone.parameters() if p.requires_grad]
+    assert trainable
+    assert all(parameter.grad is not None for parameter in trainable)
+
+
+@pytest.mark.parametrize(
+    ("size", "padded"), [((33, 47), (36, 48)), ((64, 97), (64, 100)), ((9, 30), (32, 32))]
+)
+def test_incomplete_patches_are_filled_with_zeros(
+    size: tuple[int, int], padded: tuple[int, int]
+) -> None:
+    backbone, pixels = build("swin_t").eval(), torch.zeros(1, 3, *padded)
+    image = pixels[:, :, : size[0], : size[1]].normal_()
+    with torch.no_grad():
+        for ours, expected in zip(backbone(image), backbone(pixels), strict=True):
+            torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_t", "convnext_t"])
+def test_four_strides_are_chosen_by_the_config(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build(name, "backbone.strides=[4,8,16,32]")
+    assert backbone.strides == (4, 8, 16, 32)
+    assert len(backbone.channels) == 4
+
+
+def test_any_timm_model_builds_by_name() -> None:
+    with torch.device("meta"):
+        backbone = build("timm", "backbone.model=hgnetv2_b0")
+        maps = backbone(torch.empty(1, 3, 65, 97))
+    assert [tuple(x.shape[1:]) for x in maps] == [(256, 9, 13), (512, 5, 7), (1024, 3, 4)]
+
+
+def test_mean_and_std_are_those_of_the_weights() -> None:
+    with torch.device("meta"):
+        assert build("tf_efficientnet_lite0").mean == (0.5, 0.5, 0.5)
+        assert build("resnet50").std == (0.229, 0.224, 0.225)
+
+
+@pytest.mark.skipif(not RECORDED.is_file(), reason="needs the recordings of the official models")
+def test_resnet50_freezes_and_trains_exactly_the_official_parameters() -> None:
+    recorded = json.loads(RECORDED.read_text())
+    with torch.device("meta"):
+        backbone = build("resnet50")
+    ours = {True: set(), False: set()}
+    for name, parameter in backbone.named_parameters():
+        ours[parameter.requires_grad].add(f"backbone.0.{name}")
+    groups = recorded["param_groups"]["default"]["groups"]
+    official = {name for group in groups for name in group["names"]}
+    assert ours[False] == set(recorded["frozen_parameter_names"])
+    assert ours[True] == {name for name in official if name.startswith("backbone.")}
+
+
+def test_frozen_norms_ignore_the_batch_and_stay_alive_on_random_weights() -> None:
+    backbone = build("resnet18").train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.randn(2, 3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+    assert all(value.any() for name, value in before.items() if name.endswith(".weight"))
+
+
+def test_frozen_stages_freeze_their_norms_but_no_others() -> None:
+    backbone = build("resnet10t", "backbone.frozen_stages=2").train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.randn(2, 3, 64, 64))
+    moved = {name for name, value in backbone.named_buffers() if not value.equal(before[name])}
+    assert moved
+    assert all(name.startswith(("body.layer3.", "body.layer4.")) for name in moved)
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert {name.split(".")[1] for name in frozen} == {"conv1", "layer1", "layer2"}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_t", "tf_efficientnet_lite0"])
+def test_checkpointing_changes_neither_maps_nor_gradients(name: str) -> None:
+    pixels = torch.randn(1, 3, 40, 40)
+    results = []
+    for checkpointing in ("false", "true"):
+        torch.manual_seed(0)
+        backbone = build(name, f"backbone.checkpointing={checkpointing}", "backbone.drop_path=0")
+        maps = backbone(pixels)
+        maps[-1].square().sum().backward()
+        gradients = [p.grad for p in backbone.parameters() if p.grad is not None]
+        results.append((*maps, *gradients))
+    assert len(results[0]) > 10
+    for plain, recomputed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+def test_drop_path_zero_means_none_even_where_timm_has_a_default() -> None:
+    backbone = build("swin_t", "backbone.drop_path=0").train()
+    pixels = torch.randn(1, 3, 32, 32)
+    assert torch.equal(backbone(pixels)[-1], backbone(pixels)[-1])
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("backbone.model=resnet5", "resnet50"),
+        ("backbone.model=resnet50.tv3_in1k", "resnet50.tv2_in1k"),
+        ("backbone.model=vit_tiny_patch16_224", r"some of \[16\]"),
+        ("backbone.strides=[4,64]", r"\[2, 4, 8, 16, 32\]"),
+        ("backbone.strides=[16,8]", "rising"),
+        ("backbone.strides=[]", "rising"),
+        ("backbone.frozen_stages=7", "frozen_stages=1 or 0"),
+        ("backbone.frozen_stages=-1", "frozen_stages=1 or 0"),
+        ("backbone.pretrained=maybe", "auto, true, false"),
+    ],
+)
+def test_impossible_settings_are_named_with_the_way_out(override: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        build("resnet18", override)
+
+
+@pytest.mark.parametrize("typed", ["auto", "false", "True"])
+def test_pretrained_takes_yaml_booleans(typed: str) -> None:
+    assert build("resnet18", f"backbone.pretrained={typed}").pretrained == typed.lower()
+
+
+def test_pretrained_takes_python_booleans() -> None:
+    config = {"name": "timm", "model": "resnet18", "pretrained": True}
+    assert BACKBONES.build(config).pretrained == "true"
+
+
+def test_stages_beyond_the_last_stride_cannot_be_frozen() -> None:
+    with pytest.raises(ValueError, match=r"has strides \[2, 4, 8\]"):
+        build("resnet18", "backbone.strides=[8]", "backbone.frozen_stages=3")

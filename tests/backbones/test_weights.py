@@ -1,0 +1,172 @@
+"""Weights come from a file, the cache or the hub, or a sentence says what to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from detbox.backbones import weights
+from detbox.backbones.timm import TimmBackbone
+from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
+from detbox.registry import BACKBONES
+
+LITE0 = Path(__file__).parents[2].parent / "shared/weights/timm_tf_efficientnet_lite0.pth"
+
+
+def build(**settings: object) -> TimmBackbone:
+    return BACKBONES.build({"name": "timm", "model": "resnet10t", **settings})
+
+
+@pytest.fixture(scope="module")
+def classifier() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return timm.create_model("resnet10t").state_dict()
+
+
+@pytest.fixture
+def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *names, revision: None)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, empty_cache: None) -> None:
+    class Unplugged:
+        def head(self, url: str, timeout: float) -> None:
+            raise ConnectionError(url)
+
+    monkeypatch.setattr(weights, "get_session", Unplugged)
+
+
+@pytest.mark.skipif(not LITE0.is_file(), reason="needs ../shared/weights")
+def test_a_whole_classifier_fills_the_backbone_and_the_head_is_named() -> None:
+    backbone = build(model="tf_efficientnet_lite0", weights=str(LITE0), frozen_norm=True)
+    line = load_pretrained(backbone, required=True)
+    assert "240 of 240 tensors" in line
+    assert "not used: bn2.bias" in line
+    stored = torch.load(LITE0, weights_only=True)
+    assert torch.equal(backbone.body.conv_stem.weight, stored["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("frozen_norm", [True, False])
+def test_files_of_either_kind_load_and_say_what_was_left(
+    suffix: str, frozen_norm: bool, tmp_path: Path, classifier: dict[str, torch.Tensor]
+) -> None:
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": classifier}, path)
+    else:
+        save_file(classifier, path)
+    backbone = build(weights=str(path), frozen_norm=frozen_norm, out_norm=True)
+    line = load_pretrained(backbone, required=True)
+    assert "not used: fc.bias, fc.weight" in line
+    assert "not in the file: norms.2.bias" in line
+    for name, value in backbone.body.state_dict().items():
+        assert torch.equal(value, classifier[name])
+
+
+def test_a_saved_backbone_loads_again(tmp_path: Path) -> None:
+    saved = build(out_norm=True)
+    torch.save(saved.state_dict(), tmp_path / "own.pt")
+    backbone = build(out_norm=True, weights=str(tmp_path / "own.pt"))
+    assert "not" not in load_pretrained(backbone, required=True)
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, saved.state_dict()[name])
+
+
+def test_a_file_of_another_model_is_refused_and_changes_nothing(
+    tmp_path: Path, classifier: dict[str, torch.Tensor]
+) -> None:
+    torch.save(classifier, tmp_path / "other.pth")
+    backbone = build(model="resnet18", weights=str(tmp_path / "other.pth"))
+    before = backbone.body.conv1.weight.clone()
+    with pytest.raises(ValueError, match=r"another model than resnet18.*backbone\.model"):
+        load_pretrained(backbone, required=True)
+    assert torch.equal(backbone.body.conv1.weight, before)
+
+
+def test_unreadable_and_absent_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("not tensors")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    for name, error in [
+        ("text.pth", ValueError),
+        ("empty.pth", ValueError),
+        ("absent.pth", FileNotFoundError),
+    ]:
+        with pytest.raises(error, match=name):
+            load_pretrained(build(weights=str(tmp_path / name)), required=True)
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_network_required_weights_stop_with_the_way_out() -> None:
+    ways_out = r"backbone\.weights=FILE.*go online.*backbone\.pretrained=false"
+    with pytest.raises(WeightsUnavailableError, match=ways_out):
+        load_pretrained(build(), required=True)
+    with pytest.raises(WeightsUnavailableError, match="needs pretrained weights"):
+        load_pretrained(build(pretrained="true"), required=False)
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_network_optional_weights_warn_once_and_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backbone = build(frozen_norm=True)
+    before = backbone.body.conv1[0].weight.clone()
+    line = load_pretrained(backbone, required=False)
+    assert [record.getMessage() for record in caplog.records] == [line]
+    assert "random weights" in line
+    assert "frozen_norm=false" in line
+    assert torch.equal(backbone.body.conv1[0].weight, before)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_network_that_swallows_everything_costs_about_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Swamp:
+        def head(self, url: str, timeout: float) -> None:
+            time.sleep(3)
+
+    monkeypatch.setattr(weights, "get_session", Swamp)
+    backbone, start = build(), time.perf_counter()
+    with pytest.raises(WeightsUnavailableError, match="out of reach"):
+        load_pretrained(backbone, required=True)
+    assert time.perf_counter() - start < 1.5
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_the_hub_is_not_asked_when_told_to_stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delattr(weights, "get_session")
+    with pytest.raises(WeightsUnavailableError, match="HF_HUB_OFFLINE"):
+        load_pretrained(build(), required=True)
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_cache_is_used_without_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, classifier: dict[str, torch.Tensor]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(classifier, path)
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *names, revision: str(path))
+    backbone = build(frozen_norm=True, frozen_stages=1)
+    assert str(path) in load_pretrained(backbone, required=True)
+    for name, value in backbone.body.state_dict().items():
+        assert torch.equal(value, classifier[name])
+
+
+def test_pretrained_false_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(weights, "try_to_load_from_cache")
+    monkeypatch.delattr(weights, "get_session")
+    line = load_pretrained(build(pretrained="false"), required=True)
+    assert "backbone.pretrained=false" in line
+
+
+def test_backbones_of_other_kinds_are_left_alone() -> None:
+    assert load_pretrained(torch.nn.Identity(), required=True) == ""
