@@ -1,0 +1,93 @@
+"""Configuration to objects, in the order in which they depend on each other."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from detbox import backbones, data, losses, matchers, models, necks
+from detbox.backbones.weights import load_pretrained
+from detbox.criterion import Criterion
+from detbox.data.module import DataModule
+from detbox.engine import loggers, optimization
+from detbox.engine.module import DetectionModule
+from detbox.engine.optimization import Optimization
+from detbox.models.detector import Detector
+from detbox.postprocess import Postprocess
+from detbox.registry import (
+    BACKBONES,
+    DATA,
+    LOSSES,
+    MATCHERS,
+    MODELS,
+    NECKS,
+    OPTIMIZERS,
+    SCHEDULES,
+)
+from detbox.structures import LabelSpace
+
+REGISTERED = (backbones, data, loggers, losses, matchers, models, necks, optimization)
+"""modules whose import fills the registries"""
+
+
+def compose(*overrides: str, config_name: str = "train") -> DictConfig:
+    """The configuration that `tools/train.py` composes: `compose("model=dino", "backbone=swin_l")`.
+
+    Raises:
+        hydra.errors.HydraException: an option, a key or a value that the schemas do not know.
+    """
+    with initialize_config_module("detbox.conf", version_base="1.3"):
+        return hydra_compose(config_name, overrides=list(overrides))
+
+
+def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
+    """Backbone, neck and model of a configuration, on random weights."""
+    backbone = BACKBONES.build(cfg.backbone)
+    neck = NECKS.build(cfg.neck, backbone.channels, backbone.strides)
+    return MODELS.build(cfg.model, backbone, neck, num_classes)
+
+
+def build_criterion(cfg: DictConfig) -> Criterion:
+    """Matcher and losses of a configuration."""
+    losses_by_name = {str(name): LOSSES.bind(loss) for name, loss in cfg.criterion.losses.items()}
+    weights = {str(name): float(weight) for name, weight in cfg.criterion.weights.items()}
+    return Criterion(MATCHERS.build(cfg.matcher), losses_by_name, weights)
+
+
+def build_postprocess(cfg: DictConfig) -> Postprocess:
+    """What turns predictions into detections."""
+    return Postprocess(cfg.postprocess.num_select, cfg.postprocess.nms_iou)
+
+
+def build_data(cfg: DictConfig) -> DataModule:
+    """The data set of a configuration."""
+    return DATA.build(cfg.data, cfg.seed)
+
+
+def build_module(cfg: DictConfig, label_space: LabelSpace) -> DetectionModule:
+    """Detector, criterion and optimization as one LightningModule, on random weights."""
+    return DetectionModule(
+        build_detector(cfg, len(label_space)),
+        build_criterion(cfg),
+        build_postprocess(cfg),
+        Optimization(OPTIMIZERS.bind(cfg.optimizer), SCHEDULES.bind(cfg.schedule)),
+        label_space,
+        plain(cfg),
+    )
+
+
+def load_backbone(module: DetectionModule, embedded: bool) -> None:
+    """Give a fresh detector its pretrained backbone.
+
+    Random weights are good enough only for the embedded data set: nobody trains for days from
+    scratch by accident.
+    """
+    load_pretrained(module.detector.backbone, required=not embedded)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers, as a checkpoint stores it."""
+    return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))

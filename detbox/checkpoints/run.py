@@ -1,0 +1,77 @@
+"""Checkpoints that a training run wrote: read safely, and held against a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detbox.structures import LabelSpace
+
+BUILT_FROM = ("backbone", "neck", "model")
+"""sections of the configuration that decide which tensors a checkpoint holds"""
+FREE = ("backbone.weights", "backbone.pretrained", "backbone.checkpointing")
+"""settings that a resumed run may change"""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no checkpoint of detbox.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {file}; training writes them to checkpoints/ in its run folder"
+        )
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    # The unpickler raises whatever it trips over in a file that is something else.
+    except Exception as error:
+        raise ValueError(f"{file} is no detbox checkpoint: {error}") from error
+    missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise ValueError(
+            f"{file} is no detbox checkpoint: it lacks {sorted(missing)}; "
+            "for an official one build the detector and call detbox.load_official"
+        )
+    return content
+
+
+def check_resumable(
+    content: Mapping[str, Any], config: Mapping[str, Any], label_space: LabelSpace
+) -> None:
+    """Refuse to resume a run whose detector or classes differ from this one's.
+
+    Raises:
+        ValueError: names the settings, or the classes, with both values.
+    """
+    stored = content["detbox"]["config"]
+    then, now = (dict(_flat({key: each[key] for key in BUILT_FROM})) for each in (stored, config))
+    differ = [key for key in then | now if key not in FREE and then.get(key) != now.get(key)]
+    if differ:
+        told = ", ".join(f"{key}={then.get(key)} (this run: {now.get(key)})" for key in differ)
+        raise ValueError(f"the checkpoint was trained with {told}; give the same settings")
+    trained = LabelSpace.from_dict(content["detbox"]["label_space"])
+    if trained != label_space:
+        raise ValueError(
+            f"the checkpoint knows the classes {_some(trained)}, the data {_some(label_space)}; "
+            "resume on the same data"
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _some(space: LabelSpace) -> str:
+    named = [f"{i} {name}" for i, name in zip(space.category_ids, space.names, strict=True)]
+    return ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")

@@ -1,0 +1,115 @@
+"""The command line: Hydra composes, a task runs, and errors meant for people are one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from detbox import tasks
+from detbox.checkpoints.run import read_checkpoint
+from detbox.engine.console import quiet
+from detbox.explain import explain, is_composition_error
+
+CONF = "pkg://detbox.conf"
+
+
+def train() -> None:
+    """`python tools/train.py model=dino backbone=swin_l`."""
+    _run(_train, "train")
+
+
+def evaluate() -> None:
+    """`python tools/evaluate.py ckpt=FILE data=coco data.root=FOLDER`."""
+    _run(_evaluate, "evaluate")
+
+
+def predict() -> None:
+    """`python tools/predict.py ckpt=FILE source=FILE|FOLDER|GLOB`."""
+    _run(_predict, "predict")
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+def _train(cfg: DictConfig) -> dict[str, float]:
+    _refuse_nested_launch(cfg.trainer)
+    return tasks.train(cfg, _folder())
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
+def _evaluate(cfg: DictConfig) -> dict[str, float]:
+    overrides = HydraConfig.get().overrides.task
+    return tasks.evaluate(cfg, _folder(), [each.partition("=")[0] for each in overrides])
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="predict")
+def _predict(cfg: DictConfig) -> None:
+    tasks.predict(cfg, _folder())
+
+
+def _run(command: Callable[[], Any], name: str) -> None:
+    """Run a Hydra command; what a person can mend ends it with one message and no traceback."""
+    # Hydra would print and exit by itself; with this it raises, and the message is ours.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    quiet()
+    try:
+        if name == "evaluate":
+            sys.argv = _with_data_of_checkpoint(sys.argv)
+        command()
+    except KeyboardInterrupt:
+        _stop("stopped by keyboard; resume with ckpt=RUN/checkpoints/last.ckpt", 130)
+    except Exception as error:
+        if is_composition_error(error):
+            _stop(explain(error, sys.argv[1:], name))
+        if not _meant_for_people(error):
+            raise
+        _stop(error.args[0] if isinstance(error, KeyError) else str(error))
+
+
+def _stop(message: str, code: int = 1) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _meant_for_people(error: Exception) -> bool:
+    """Errors that detbox itself raised say what to do; others are bugs and need their traceback."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    package = Path(__file__).parent
+    return package in Path(frame.filename).parents
+
+
+def _folder() -> Path:
+    """Of this run, absolute."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _with_data_of_checkpoint(arguments: list[str]) -> list[str]:
+    """Choose the data set that the checkpoint was trained on, unless one is given."""
+    given = {key: value for key, _, value in (each.partition("=") for each in arguments[1:])}
+    if "data" in given or not given.get("ckpt"):
+        return arguments
+    name = read_checkpoint(given["ckpt"])["detbox"]["config"]["data"]["name"]
+    return [*arguments, f"data={name}"]
+
+
+def _refuse_nested_launch(trainer: DictConfig) -> None:
+    """In a multirun Lightning's child processes would each start the whole sweep again."""
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    chosen = str(trainer.devices)
+    on_cpu = trainer.accelerator in ("cpu", "mps") or not torch.cuda.is_available()
+    every = 1 if on_cpu else torch.cuda.device_count()
+    count = every if chosen in ("auto", "-1") else int(chosen) if chosen.isdigit() else 2
+    if count > 1:
+        raise ValueError(
+            f"a multirun trains one job at a time on one device, got trainer.devices={chosen} "
+            f"({count} devices); add trainer.devices=1, or start each job as a run of its own"
+        )

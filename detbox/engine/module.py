@@ -1,0 +1,78 @@
+"""The LightningModule: a detector, its loss and its optimizer, nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from detbox.criterion import Criterion
+from detbox.engine.optimization import Optimization
+from detbox.models.detector import Detector
+from detbox.postprocess import Postprocess
+from detbox.structures import Batch, Detections, LabelSpace, Outputs
+
+
+class DetectionModule(pl.LightningModule):
+    """Train and run a detector; callbacks evaluate, log and draw.
+
+    Args:
+        detector: (ImageBatch, Targets | None) -> Outputs.
+        criterion: (Outputs, Targets) -> loss terms.
+        postprocess: (PredictionSet, sizes) -> detections.
+        optimization: makes optimizer and schedule.
+        label_space: classes, stored in the checkpoint.
+        config: the resolved configuration as plain containers, stored in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        criterion: Criterion,
+        postprocess: Postprocess,
+        optimization: Optimization,
+        label_space: LabelSpace,
+        config: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.criterion = criterion
+        self.postprocess = postprocess
+        self.optimization = optimization
+        self.label_space = label_space
+        self.config = config
+
+    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+        """The loss to minimise and its terms, detached."""
+        outputs = self.detector(batch.images, batch.targets)
+        terms: dict[str, Tensor] = self.criterion(outputs, batch.targets)
+        loss = torch.stack(list(terms.values())).sum()
+        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_index: int
+    ) -> list[Detections]:
+        """Detections of each image; within a fit also logs the loss."""
+        outputs = self.detector(batch.images)
+        if self.trainer.state.fn == "fit":
+            self._log_loss(outputs, batch)
+        return self.postprocess(outputs.prediction, batch.sizes)
+
+    def _log_loss(self, outputs: Outputs, batch: Batch) -> None:
+        """Without a collective: ranks may have unequal numbers of validation batches."""
+        count = torch.tensor(float(max(1, len(batch.targets.labels))), device=self.device)
+        terms: dict[str, Tensor] = self.criterion(outputs, batch.targets, count)
+        loss = torch.stack(list(terms.values())).sum()
+        self.log("val/loss", loss, batch_size=len(batch.image_ids))
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule, stepped once per training step."""
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
+        return self.optimization(self.detector, total, per_epoch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what `detbox.load` needs beside the weights."""
+        checkpoint["detbox"] = {"config": self.config, "label_space": self.label_space.to_dict()}

@@ -1,0 +1,122 @@
+"""Optimizers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from detbox.registry import OPTIMIZERS, SCHEDULES
+
+Factor = Callable[[int], float]
+"""step -> factor on every learning rate"""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """What `configure_optimizers` needs, made from the configuration.
+
+    Args:
+        optimizer: module -> optimizer.
+        schedule: (total steps, steps per epoch) -> factor by step.
+    """
+
+    optimizer: Callable[[nn.Module], Optimizer]
+    schedule: Callable[[int, int], Factor]
+
+    def __call__(self, module: nn.Module, total: int, per_epoch: int) -> dict[str, Any]:
+        """Optimizer and per-step scheduler in Lightning's form."""
+        optimizer = self.optimizer(module)
+        scheduler = LambdaLR(optimizer, self.schedule(total, per_epoch))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
+        }
+
+
+@OPTIMIZERS.register("adamw")
+def adamw(
+    module: nn.Module,
+    *,
+    lr: float = 1e-4,
+    weight_decay: float = 1e-4,
+    betas: tuple[float, ...] = (0.9, 0.999),
+    lr_factors: dict[str, float] | None = None,
+) -> AdamW:
+    """AdamW with one group per learning rate; weight decay on everything (DINO, app. D).
+
+    Args:
+        module: its trainable parameters are optimized.
+        lr: learning rate.
+        weight_decay: also on norms, biases and embeddings, as the official recipe.
+        betas: decay of the first and second moment.
+        lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
+            wins. Default: `{"^backbone\\\\.": 0.1}`.
+    """
+    factors = {r"^backbone\.": 0.1} if lr_factors is None else lr_factors
+    groups = parameter_groups(module, lr, factors)
+    return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
+
+
+def parameter_groups(
+    module: nn.Module, lr: float, factors: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate, each group with its parameters' names."""
+    patterns = {"": 1.0, **factors}
+    members: dict[str, dict[str, nn.Parameter]] = {pattern: {} for pattern in patterns}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            hit = next((pattern for pattern in factors if re.search(pattern, name)), "")
+            members[hit][name] = parameter
+    return [
+        {
+            "params": list(chosen.values()),
+            "parameter_names": list(chosen),
+            "lr": lr * patterns[pattern],
+            "name": re.sub(r"\W+", "_", pattern).strip("_") or "base",
+        }
+        for pattern, chosen in members.items()
+        if chosen
+    ]
+
+
+@SCHEDULES.register("step")
+def step(
+    total: int,
+    per_epoch: int,
+    *,
+    drop_epochs: tuple[int, ...] = (11,),
+    gamma: float = 0.1,
+    warmup_steps: int = 0,
+) -> Factor:
+    """Constant, times `gamma` from the start of each epoch in `drop_epochs` (counted from 0)."""
+
+    def factor(index: int) -> float:
+        drops = sum(index >= epoch * per_epoch for epoch in drop_epochs)
+        return _warmup(index, warmup_steps) * gamma**drops
+
+    return factor
+
+
+@SCHEDULES.register("cosine")
+def cosine(
+    total: int, per_epoch: int, *, warmup_steps: int = 0, final_factor: float = 0.0
+) -> Factor:
+    """Linear warm-up, then half a cosine to `final_factor` (Loshchilov & Hutter, ICLR 2017)."""
+
+    def factor(index: int) -> float:
+        progress = (index - warmup_steps) / max(1, total - warmup_steps)
+        wave = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        return _warmup(index, warmup_steps) * (final_factor + (1 - final_factor) * wave)
+
+    return factor
+
+
+def _warmup(index: int, steps: int) -> float:
+    return min(1.0, (index + 1) / (steps + 1))

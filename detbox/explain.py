@@ -1,0 +1,65 @@
+"""Hydra's errors in one sentence, with the nearest names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detbox.build import compose
+from detbox.registry import near
+
+
+def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str:
+    """What was wrong with the command line, what was expected, and the nearest names.
+
+    Args:
+        error: raised while Hydra composed.
+        overrides: the command line's arguments.
+        config_name: `train`, `evaluate` or `predict`.
+    """
+    chain = _chain(error)
+    text = "\n".join(str(each) for each in chain)
+    if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"{found[1]}={found[2]}: no such option{near(found[2], options)}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found[1], overrides, config_name)
+    if found := re.search(r"Key '([^']+)' (?:not in|is not in)", text):
+        full = re.search(r"full_key: (\S+)", text)
+        return _unknown_key(full[1] if full else found[1], overrides, config_name)
+    last = str(chain[-1]).strip().splitlines()
+    key = re.search(r"full_key: (\S+)", text)
+    where = next((o for o in overrides if key and o.lstrip("+~").startswith(key[1])), "")
+    return f"{where + ': ' if where else ''}{last[0]}" if last else type(error).__name__
+
+
+def is_composition_error(error: BaseException) -> bool:
+    """Whether Hydra or OmegaConf refused the command line or a file of `conf/`."""
+    return isinstance(error, (HydraException, OmegaConfBaseException))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what caused it, outermost first."""
+    cause = error.__cause__ or error.__context__
+    return [error, *(_chain(cause) if cause and is_composition_error(cause) else [])]
+
+
+def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
+    section, _, name = key.rpartition(".")
+    node = OmegaConf.select(_known(overrides, config_name), section) if section else None
+    known = node if isinstance(node, DictConfig) else _known(overrides, config_name)
+    where = section if isinstance(node, DictConfig) else "the configuration"
+    return f"{key}: {where} has no key {name!r}{near(name, [str(each) for each in known])}"
+
+
+def _known(overrides: Sequence[str], config_name: str) -> DictConfig:
+    """The configuration that the choices of the command line give, without its values."""
+    choices = [each for each in overrides if re.fullmatch(r"[\w/]+=\w+", each)]
+    try:
+        return compose(*choices, config_name=config_name)
+    except (HydraException, OmegaConfBaseException):
+        return compose(config_name=config_name)

@@ -1,0 +1,117 @@
+"""What the command line does: train, evaluate, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+from rich import get_console
+
+from detbox.build import build_data, build_module, load_backbone, plain
+from detbox.checkpoints.run import check_resumable, read_checkpoint
+from detbox.engine.console import say
+from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
+from detbox.engine.trainer import build_trainer, fit_callbacks
+from detbox.evaluation.callback import CocoEvaluation
+from detbox.evaluation.coco import CocoEvaluator
+from detbox.evaluation.metrics import tables
+from detbox.predictor import find_images, load, predict_to_folder
+from detbox.structures import LabelSpace
+
+
+def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
+    """Train, evaluate after every epoch, and say where everything was saved.
+
+    Args:
+        cfg: as `compose` gives it.
+        folder: of the run; checkpoints, metrics and detections go there.
+
+    Returns:
+        The figures of the last evaluation, for a comparison of runs.
+
+    Raises:
+        ValueError, FileNotFoundError: the data, the checkpoint or a setting cannot be used.
+    """
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    module = build_module(cfg, data.label_space)
+    if cfg.ckpt is None:
+        load_backbone(module, data.embedded)
+    else:
+        check_resumable(read_checkpoint(cfg.ckpt), plain(cfg), data.label_space)
+    evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, data.label_space), folder)
+    loggers = build_loggers(cfg.logger, folder, plain(cfg))
+    callbacks = [
+        evaluation,
+        *fit_callbacks(folder, cfg.seed, cfg.checkpoint_every_steps),
+        *tracking_callbacks(loggers),
+    ]
+    trainer = build_trainer(cfg.trainer, folder, loggers, callbacks)
+    failed = True
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt, weights_only=True)
+        if evaluation.last is None:  # the run was shorter than the first validation
+            trainer.validate(module, data, verbose=False)
+        failed = False
+    finally:
+        close_loggers(loggers, failed=failed)
+    return _report(trainer, evaluation, folder)
+
+
+def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[str, float]:
+    """Evaluate a checkpoint on a validation split and write COCO results JSON.
+
+    Args:
+        cfg: `ckpt`, `data`, `trainer`.
+        folder: where `detections.json` goes.
+        given: keys that the caller set himself, such as `data.root`; the others of `data` are as
+            they were in training, if the data set is of the same kind.
+
+    Returns:
+        The figures by name.
+
+    Raises:
+        ValueError, FileNotFoundError: no such checkpoint or data, or no class in common.
+    """
+    stored = read_checkpoint(cfg.ckpt)["detbox"]
+    run = OmegaConf.create(stored["config"])
+    if run.data.name != cfg.data.name:
+        run.data = cfg.data
+    for key in given:
+        if key.startswith("data."):
+            OmegaConf.update(run, key, OmegaConf.select(cfg, key))
+    data, label_space = build_data(run), LabelSpace.from_dict(stored["label_space"])
+    evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, label_space), folder)
+    trainer = build_trainer(cfg.trainer, folder, [], [evaluation])
+    module = build_module(run, label_space)
+    trainer.validate(module, data, ckpt_path=cfg.ckpt, weights_only=True, verbose=False)
+    return _report(trainer, evaluation, folder)
+
+
+def predict(cfg: DictConfig, folder: Path) -> None:
+    """Draw and list what a checkpoint finds in a file, a folder or a glob.
+
+    Raises:
+        ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
+    """
+    sources = find_images(cfg.source)
+    predictor = load(cfg.ckpt, cfg.device)
+    written = predict_to_folder(predictor, sources, folder, cfg.threshold)
+    say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
+
+
+def _report(trainer: pl.Trainer, evaluation: CocoEvaluation, folder: Path) -> dict[str, float]:
+    """Print the tables and where everything is."""
+    metrics = evaluation.last
+    if metrics is None:
+        return {}
+    if trainer.is_global_zero:
+        get_console().print(tables(metrics))
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
+                say(f"best AP {float(callback.best_model_score):.3f}: {callback.best_model_path}")
+        say(f"checkpoints, metrics and detections: {folder}")
+    return metrics.scalars()
