@@ -28,6 +28,12 @@ class ImageBatch(NamedTuple):
     mask: Tensor
     """(B, H, W), True on padding"""
 
+    def unpadded(self, image: int) -> Tensor:
+        """One image without its padding, (3, h, w)."""
+        inside = ~self.mask[image]
+        height, width = int(inside[:, 0].sum()), int(inside[0].sum())
+        return self.pixels[image, :, :height, :width]
+
 
 class Targets(NamedTuple):
     """The objects of a batch, images one after the other."""
@@ -43,6 +49,11 @@ class Targets(NamedTuple):
     def starts(self) -> tuple[int, ...]:
         """Position of each image's first object in the flat tensors."""
         return tuple(sum(self.counts[:image]) for image in range(len(self.counts)))
+
+    def of(self, image: int) -> tuple[Tensor, Tensor]:
+        """Labels (n,) and boxes (n, 4) of one image."""
+        own = slice(self.starts[image], self.starts[image] + self.counts[image])
+        return self.labels[own], self.boxes[own]
 
 
 class Batch(NamedTuple):

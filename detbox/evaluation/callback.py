@@ -1,0 +1,77 @@
+"""COCO evaluation inside Lightning's validation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from detbox.evaluation.coco import CocoEvaluator
+from detbox.evaluation.metrics import CocoMetrics
+from detbox.structures import Batch, Detections
+
+logger = logging.getLogger("detbox")
+
+
+class CocoEvaluation(Callback):
+    """Evaluate what `validation_step` returns (list[Detections]) and log it as `val/AP`, ....
+
+    The last detections are written to `folder/detections.json` when a run ends, be it a fit or a
+    validation alone. With `limit_val_batches` only the images seen count, and a warning says so.
+
+    Args:
+        evaluator: knows annotation file and classes.
+        folder: of the run.
+    """
+
+    last: CocoMetrics | None
+    """the figures of the last validation, the same on every rank; None before the first"""
+
+    def __init__(self, evaluator: CocoEvaluator, folder: Path) -> None:
+        self.evaluator = evaluator
+        self.folder = folder
+        self.last = None
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the previous epoch."""
+        self.evaluator.reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: list[Detections],  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect one batch."""
+        self.evaluator.update(batch.image_ids, outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather, compute on rank 0, log on all."""
+        if trainer.sanity_checking:
+            return
+        self.evaluator.gather()
+        mine = self._compute(trainer) if trainer.is_global_zero else None
+        self.last = cast("CocoMetrics", trainer.strategy.broadcast(mine))
+        figures = {f"val/{name}": value for name, value in self.last.scalars().items()}
+        pl_module.log_dict(figures, sync_dist=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the last detections."""
+        if trainer.is_global_zero and self.last is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.evaluator.results())
+            (self.folder / "detections.json").write_text(text, encoding="utf-8")
+
+    def _compute(self, trainer: Trainer) -> CocoMetrics:
+        limit = trainer.limit_val_batches
+        limited = isinstance(limit, int) or limit < 1.0  # the int 1 is one batch, 1.0 is all
+        metrics = self.evaluator.compute(seen_only=limited)
+        if limited:
+            logger.warning("limit_val_batches: only the %d images seen are scored", metrics.images)
+        return metrics

@@ -1,0 +1,109 @@
+"""The figures of a COCO evaluation, and how they are shown."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+
+UNDEFINED = -1.0
+"""pycocotools' value where there is no object to find"""
+
+
+_MEANING = {
+    "AP": ("0.50:0.95", "all", 100),
+    "AP50": ("0.50", "all", 100),
+    "AP75": ("0.75", "all", 100),
+    "AP_small": ("0.50:0.95", "below 32²", 100),
+    "AP_medium": ("0.50:0.95", "32² to 96²", 100),
+    "AP_large": ("0.50:0.95", "above 96²", 100),
+    "AR1": ("0.50:0.95", "all", 1),
+    "AR10": ("0.50:0.95", "all", 10),
+    "AR100": ("0.50:0.95", "all", 100),
+    "AR_small": ("0.50:0.95", "below 32²", 100),
+    "AR_medium": ("0.50:0.95", "32² to 96²", 100),
+    "AR_large": ("0.50:0.95", "above 96²", 100),
+    "AP50_nms": ("0.50", "all", 100),
+}
+"""IoU, area in square pixels and detections per image of each figure"""
+
+
+class ClassMetrics(NamedTuple):
+    """The figures of one class."""
+
+    name: str
+    category_id: int
+    boxes: int
+    """objects to find, crowd regions left out"""
+    AP: float
+    AP50: float
+
+
+class CocoMetrics(NamedTuple):
+    """The 12 COCO numbers in [0, 1]; `UNDEFINED` where there is no object of that size."""
+
+    AP: float
+    AP50: float
+    AP75: float
+    AP_small: float
+    AP_medium: float
+    AP_large: float
+    AR1: float
+    AR10: float
+    AR100: float
+    AR_small: float
+    AR_medium: float
+    AR_large: float
+    AP50_nms: float
+    """AP50 after class-agnostic suppression at IoU 0.6: what it gains is lost to duplicates"""
+    images: int
+    """images evaluated"""
+    classes: tuple[ClassMetrics, ...]
+
+    def scalars(self) -> dict[str, float]:
+        """Name -> figure, for a logger: the 12 numbers and `AP50_nms`."""
+        return {name: getattr(self, name) for name in _MEANING}
+
+
+def tables(metrics: CocoMetrics) -> Group:
+    """The 12 numbers and one row per class, to be printed by a rich console."""
+    return Group(_summary(metrics), _per_class(metrics.classes))
+
+
+def _summary(metrics: CocoMetrics) -> Table:
+    table = _table(f"COCO evaluation, {metrics.images} images", "metric", "IoU", "area")
+    for heading in ("detections", "value"):
+        table.add_column(heading, justify="right")
+    for name, figure in metrics.scalars().items():
+        iou, area, detections = _MEANING[name]
+        table.add_row(name, iou, area, str(detections), _show(figure))
+    return table
+
+
+def _per_class(classes: tuple[ClassMetrics, ...], rows: int = 30) -> Table:
+    """Two classes per row where there are more than `rows`."""
+    columns = 1 if len(classes) <= rows else 2
+    height = -(-len(classes) // columns)
+    table = _table("Per class")
+    for _ in range(columns):
+        table.add_column("class", no_wrap=True, max_width=18)
+        for heading in ("boxes", "AP", "AP50"):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=5)
+    for row in range(height):
+        line = [_cells(entry) for entry in classes[row::height]]
+        table.add_row(*(cell for cells in line for cell in cells))
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    return Table(*headings, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+
+
+def _cells(entry: ClassMetrics) -> tuple[str, str, str, str]:
+    return entry.name, str(entry.boxes), _show(entry.AP), _show(entry.AP50)
+
+
+def _show(figure: float) -> str:
+    return "–" if figure == UNDEFINED else f"{figure:.3f}"

@@ -1,0 +1,119 @@
+"""Numbers from ground truth and COCO result entries, by pycocotools."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from io import StringIO
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from detbox.evaluation.ground_truth import index
+from detbox.evaluation.metrics import UNDEFINED, ClassMetrics, CocoMetrics
+from detbox.postprocess import suppress
+from detbox.structures import Detections
+
+NMS_IOU = 0.6
+Entries = list[dict[str, Any]]
+
+
+def score(truth: COCO, entries: Entries, image_ids: list[int]) -> CocoMetrics:
+    """All figures of `CocoMetrics`.
+
+    Args:
+        truth: from `load_ground_truth`.
+        entries: COCO results; those of other images are not read.
+        image_ids: images that count, with or without entries.
+    """
+    twelve, precision = _twelve(truth, entries, image_ids)
+    return CocoMetrics(
+        **twelve,
+        AP50_nms=_ap50(truth, _without_duplicates(entries), image_ids),
+        images=len(image_ids),
+        classes=tuple(_class_metrics(truth, image_ids, precision)),
+    )
+
+
+def _twelve(
+    truth: COCO, entries: Entries, image_ids: list[int]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The 12 numbers, and the precision over all areas with 100 detections, (T, R, K)."""
+    evaluation = _evaluation(truth, entries, image_ids)
+    precision = _run(evaluation)
+    with redirect_stdout(StringIO()):
+        evaluation.summarize()
+    numbers = dict(zip(CocoMetrics._fields, evaluation.stats.tolist(), strict=False))
+    return numbers, precision[..., 0, -1]
+
+
+def _ap50(truth: COCO, entries: Entries, image_ids: list[int]) -> float:
+    evaluation = _evaluation(truth, entries, image_ids)
+    evaluation.params.iouThrs = np.array([0.5])
+    evaluation.params.areaRng = evaluation.params.areaRng[:1]
+    return _mean(_run(evaluation)[..., 0, -1])
+
+
+def _evaluation(truth: COCO, entries: Entries, image_ids: list[int]) -> COCOeval:
+    categories = truth.dataset["categories"]
+    found = index(truth.dataset["images"], categories, list(map(_numbered, entries, count(1))))
+    evaluation = COCOeval(truth, found, "bbox")
+    evaluation.params.imgIds = image_ids
+    return evaluation
+
+
+def _run(evaluation: COCOeval) -> np.ndarray:
+    """Precision by threshold, recall, class, area and number of detections, (T, R, K, A, M)."""
+    with redirect_stdout(StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"]
+
+
+def _numbered(entry: dict[str, Any], number: int) -> dict[str, Any]:
+    """What pycocotools' `loadRes` adds, without the polygon it makes of every box."""
+    _, _, width, height = entry["bbox"]
+    return {**entry, "id": number, "area": width * height, "iscrowd": 0}
+
+
+def _without_duplicates(entries: Entries) -> Entries:
+    by_image: dict[int, Entries] = {}
+    for entry in entries:
+        by_image.setdefault(entry["image_id"], []).append(entry)
+    return [entry for image in by_image.values() for entry in _suppressed(image)]
+
+
+def _suppressed(entries: Entries) -> Entries:
+    boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    scores = torch.tensor([entry["score"] for entry in entries], dtype=torch.float64)
+    kept = suppress(Detections(boxes, scores, torch.arange(len(entries))), NMS_IOU)
+    return [entries[position] for position in kept.labels.tolist()]
+
+
+def _class_metrics(truth: COCO, image_ids: list[int], precision: np.ndarray) -> list[ClassMetrics]:
+    """From the precision (T, R, K), classes by id."""
+    counts = dict.fromkeys(sorted(truth.cats), 0)
+    for image_id in image_ids:
+        for annotation in truth.imgToAnns[image_id]:
+            if not annotation["iscrowd"] and annotation["category_id"] in counts:
+                counts[annotation["category_id"]] += 1
+    return [
+        ClassMetrics(
+            name=str(truth.cats[category_id]["name"]),
+            category_id=category_id,
+            boxes=boxes,
+            AP=_mean(precision[..., position]),
+            AP50=_mean(precision[0, :, position]),
+        )
+        for position, (category_id, boxes) in enumerate(counts.items())
+    ]
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Over what is defined, as pycocotools does it."""
+    defined = precision[precision > UNDEFINED]
+    return float(defined.mean()) if defined.size else UNDEFINED

@@ -1,0 +1,309 @@
+"""A trained detector, ready to be shown pictures."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from rich import get_console
+from rich.progress import track
+from torch import Tensor, nn
+
+from detbox.build import build_detector, build_postprocess
+from detbox.data.dataset import Sample
+from detbox.data.images import UnreadableImageError, read_image
+from detbox.data.loading import collate
+from detbox.data.transforms import Recipe, fit, view
+from detbox.evaluation.drawing import draw
+from detbox.postprocess import Postprocess, select
+from detbox.structures import Detections, ImageBatch, LabelSpace
+
+Source: TypeAlias = "str | Path | Image.Image | np.ndarray"
+
+logger = logging.getLogger("detbox")
+
+LEGIBLE_SIDE = 512
+"""pixels; smaller pictures are enlarged before they are drawn on"""
+
+
+class Predictor:
+    """A detector with its classes and its way to resize; `load` makes one from a checkpoint.
+
+    Args:
+        detector: (ImageBatch, None) -> Outputs; moved to `device` and into evaluation mode.
+        postprocess: (PredictionSet, sizes) -> detections.
+        label_space: names of the classes.
+        recipe: tells the size of pictures in evaluation.
+        device: where the detector runs.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        postprocess: Postprocess,
+        label_space: LabelSpace,
+        recipe: Recipe,
+        device: torch.device,
+    ) -> None:
+        self.detector = detector.to(device).eval()
+        self.postprocess = postprocess
+        self.label_space = label_space
+        self.recipe = recipe
+        self.device = device
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, by label."""
+        return self.label_space.names
+
+    def predict(
+        self,
+        source: Source | Sequence[Source],
+        *,
+        batch_size: int = 4,
+        threshold: float = 0.0,
+    ) -> list[Detections]:
+        """Find the objects of one picture or of several.
+
+        Args:
+            source: a path, a Pillow image, an RGB array (H, W, 3) of uint8, or a list of those.
+            batch_size: pictures that go through the detector at once.
+            threshold: lowest score of a detection.
+
+        Returns:
+            One `Detections` per picture, also for a single one, with class names, on the CPU.
+
+        Raises:
+            UnreadableImageError: a file is missing or broken.
+        """
+        sources = [source] if isinstance(source, (str, Path, Image.Image, np.ndarray)) else source
+        found: list[Detections] = []
+        for start in range(0, len(sources), batch_size):
+            batch = [read_image(each) for each in sources[start : start + batch_size]]
+            found.extend(self.detect(batch, threshold))
+        return found
+
+    @torch.no_grad()
+    def detect(self, pictures: Sequence[Tensor], threshold: float = 0.0) -> list[Detections]:
+        """Find the objects of one batch of uint8 RGB tensors, each (3, H, W)."""
+        batch = collate([self._sample(pixels) for pixels in pictures])
+        images = ImageBatch(*(tensor.to(self.device) for tensor in batch.images))
+        outputs = self.detector(images, None)
+        found = self.postprocess(outputs.prediction, batch.sizes.to(self.device))
+        return [self._finish(detections, threshold) for detections in found]
+
+    def _sample(self, pixels: Tensor) -> Sample:
+        """The picture as the evaluation loader would give it."""
+        height, width = pixels.shape[-2:]
+        no_labels = torch.zeros(0, dtype=torch.int64)
+        fitted = fit(view(pixels, no_labels, torch.zeros(0, 4)), self.recipe)
+        resized = fitted.image.as_subclass(Tensor)
+        return Sample(resized, no_labels, fitted.shares(), 0, (height, width), ())
+
+    def _finish(self, detections: Detections, threshold: float) -> Detections:
+        kept = select(detections, detections.scores >= threshold)
+        names = tuple(self.names[label] for label in kept.labels.tolist())
+        return Detections(kept.boxes.cpu(), kept.scores.cpu(), kept.labels.cpu(), names)
+
+
+def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predictor:
+    """A predictor from a checkpoint that training wrote.
+
+    Args:
+        checkpoint: the `.ckpt` file; nothing in it is executed.
+        device: `auto` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no detbox checkpoint, or its tensors do not fit its configuration.
+    """
+    path = Path(checkpoint).expanduser()
+    content = _read(path)
+    cfg = OmegaConf.create(content["detbox"]["config"])
+    label_space = LabelSpace.from_dict(content["detbox"]["label_space"])
+    detector = build_detector(cfg, len(label_space))
+    _fill(detector, content["state_dict"], path)
+    where = _best_device() if device == "auto" else torch.device(device)
+    return Predictor(detector, build_postprocess(cfg), label_space, _recipe(cfg.data), where)
+
+
+class Written(NamedTuple):
+    """What `predict_to_folder` left behind."""
+
+    predictions: Path
+    """the JSON file"""
+    pictures: tuple[Path, ...]
+    skipped: int
+    """files that could not be read"""
+
+
+def find_images(source: str | Path) -> list[Path]:
+    """The pictures that a file, a folder or a glob pattern stands for, sorted.
+
+    Other files in a folder or behind a pattern are left out; the log names and counts them.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        ValueError: there are files, but no pictures.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    matches = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    files = sorted(match for match in matches if match.is_file())
+    if not files and not path.is_dir():
+        raise FileNotFoundError(f"no file, folder or match for {source}; quote a pattern's stars")
+    images = [file for file in files if file.suffix.lower() in _image_suffixes()]
+    if not images:
+        raise ValueError(f"{source} holds {len(files)} files but no image; give FILE, FOLDER, GLOB")
+    others = [file.name for file in files if file.suffix.lower() not in _image_suffixes()]
+    if others:
+        logger.warning("%d files are no images: %s", len(others), _some(others))
+    return images
+
+
+def predict_to_folder(
+    predictor: Predictor, sources: Sequence[Path], folder: Path, threshold: float = 0.3
+) -> Written:
+    """Draw what is found in each picture, and write all of it to `folder/predictions.json`.
+
+    The JSON holds `images` (file, drawn picture, height, width and detections with name,
+    category_id, score and box as xyxy pixels) and `skipped` (file, reason). Small pictures are
+    drawn enlarged; the boxes in the JSON are always those of the original.
+
+    Raises:
+        ValueError: not one picture could be read, or a source lies in `folder`.
+    """
+    if any(source.resolve().parent == folder.resolve() for source in sources):
+        raise ValueError(f"pictures would be written among their sources; not into {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    pictures: list[Path] = []
+    targets = _unique_names(sources)
+    progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
+    for source, name in zip(progress, targets, strict=True):
+        try:
+            pixels = read_image(source)
+        except UnreadableImageError as error:
+            skipped.append({"file": str(source), "reason": str(error)})
+            continue
+        (found,) = predictor.detect([pixels], threshold)
+        zoom = max(1, LEGIBLE_SIDE // max(pixels.shape[-2:]))
+        picture = draw(pixels, found, predictor.names, threshold=threshold, zoom=zoom)
+        picture.save(folder / name, quality=95, subsampling=0)
+        pictures.append(folder / name)
+        images.append(_entry(source, name, pixels, found, predictor.label_space))
+    written = Written(folder / "predictions.json", tuple(pictures), len(skipped))
+    content = json.dumps({"images": images, "skipped": skipped}, indent=1, ensure_ascii=False)
+    written.predictions.write_text(content, encoding="utf-8")
+    if skipped:
+        files = [entry["file"] for entry in skipped]
+        logger.warning("%d images could not be read: %s", len(files), _some(files))
+    if not images:
+        raise ValueError(f"none of {len(skipped)} images could be read; see {written.predictions}")
+    return written
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}; training writes them into its run folder"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # The unpickler raises whatever it trips over in a file that is something else.
+    except Exception as error:
+        raise ValueError(f"{path} is no detbox checkpoint: {error}") from error
+    missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise ValueError(
+            f"{path} is no detbox checkpoint: it lacks {sorted(missing)}; "
+            "for an official one build the detector and call detbox.load_official"
+        )
+    return content
+
+
+def _fill(detector: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load strictly; the message names what does not fit."""
+    prefix = "detector."
+    stored = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
+    expected = detector.state_dict()
+    shared = stored.keys() & expected.keys()
+    faults = {
+        "missing": sorted(expected.keys() - shared),
+        "unexpected": sorted(stored.keys() - shared),
+        "of another shape": sorted(n for n in shared if stored[n].shape != expected[n].shape),
+    }
+    told = [f"{len(names)} {fault} ({_some(names)})" for fault, names in faults.items() if names]
+    if told:
+        raise ValueError(
+            f"{path} does not fit the configuration stored in it: tensors {', '.join(told)}; "
+            "was it written by another version of detbox?"
+        )
+    detector.load_state_dict(stored)
+
+
+def _recipe(data: DictConfig) -> Recipe:
+    """The size of pictures in evaluation, by the configuration of the data set."""
+    if "eval_size" in data:
+        short, longest = data.eval_size, data.max_size
+    elif "image_size" in data:
+        short, longest = data.image_size, max([*data.train_sizes, data.image_size])
+    else:
+        raise ValueError(f"data {data.name!r} has neither eval_size nor image_size; add one")
+    return Recipe((short,), short, longest, False, (), (), 0.0, 0.0)
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _entry(
+    source: Path, name: str, pixels: Tensor, found: Detections, space: LabelSpace
+) -> dict[str, Any]:
+    """One picture of `predictions.json`."""
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    detections = [
+        {
+            "name": space.names[label],
+            "category_id": space.category_ids[label],
+            "score": round(score, 6),
+            "box": [round(side, 2) for side in box],
+        }
+        for label, score, box in rows
+    ]
+    height, width = pixels.shape[-2:]
+    place = {"file": str(source), "picture": name, "height": height, "width": width}
+    return {**place, "detections": detections}
+
+
+def _unique_names(sources: Sequence[Path]) -> list[str]:
+    """File names of the drawn pictures; where stems are equal, the later ones are numbered."""
+    names: dict[str, None] = {}
+    for source in sources:
+        tries = (source.stem + (f"-{n}" if n > 1 else "") + ".jpg" for n in count(1))
+        names[next(name for name in tries if name not in names)] = None
+    return list(names)
+
+
+def _image_suffixes() -> set[str]:
+    """Of the formats that Pillow can open."""
+    extensions = Image.registered_extensions()
+    return {suffix for suffix, kind in extensions.items() if kind in Image.OPEN}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,311 @@
+"""The evaluator against pycocotools itself and against the official reference figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.console import Console
+
+from detbox.evaluation.coco import CocoEvaluator, evaluate_results
+from detbox.evaluation.metrics import UNDEFINED, CocoMetrics, tables
+from detbox.postprocess import suppress
+from detbox.structures import Detections, LabelSpace
+
+REFERENCE = Path(__file__).parents[3] / "shared/data/coco_eval_reference"
+CATEGORIES = [{"id": 7, "name": "bus"}, {"id": 2, "name": "cat"}, {"id": 9, "name": "dog"}]
+SPACE = LabelSpace.from_categories(CATEGORIES)
+
+
+def annotations(images: int = 6, seed: int = 0) -> dict[str, Any]:
+    """Random ground truth of all sizes, with crowds; the last image is empty."""
+    random = torch.Generator().manual_seed(seed)
+    boxes = []
+    for image in range(images - 1):
+        for _ in range(5):
+            x, y, w, h, pick, crowd = (torch.rand(6, generator=random) * 150).tolist()
+            boxes.append(
+                {
+                    "id": len(boxes) + 1,
+                    "image_id": 10 + image,
+                    "category_id": CATEGORIES[int(pick) % 3]["id"],
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": int(crowd > 140),
+                }
+            )
+    ids = range(10, 10 + images)
+    size = {"width": 300, "height": 300}
+    named = [{"id": i, "file_name": f"{i}.jpg", **size} for i in ids]
+    return {"info": {}, "images": named, "categories": CATEGORIES, "annotations": boxes}
+
+
+def write(folder: Path, data: Any) -> Path:
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def guesses(data: dict[str, Any], image: int, seed: int = 0) -> Detections:
+    """Jittered ground truth of one image among noise, best first."""
+    random = torch.Generator().manual_seed(seed + image)
+    own = [entry for entry in data["annotations"] if entry["image_id"] == image]
+    boxes = torch.tensor([entry["bbox"] for entry in own]).reshape(-1, 4)
+    labels = [SPACE.category_ids.index(entry["category_id"]) for entry in own]
+    boxes = boxes + torch.randn(boxes.shape, generator=random) * 4
+    noise = torch.rand(6, 4, generator=random) * 100
+    boxes = torch.cat((boxes, boxes[:2] + 1, noise))
+    boxes[:, 2:] = boxes[:, :2] + boxes[:, 2:].abs()
+    every = torch.tensor([*labels, *labels[:2], *[0, 1, 2] * 2])
+    scores = torch.rand(len(boxes), generator=random).sort(descending=True).values
+    return Detections(boxes, scores, every)
+
+
+def evaluator_with(data: dict[str, Any], folder: Path, images: list[int]) -> CocoEvaluator:
+    evaluator = CocoEvaluator(write(folder, data), SPACE)
+    evaluator.update(images, [guesses(data, image) for image in images])
+    return evaluator
+
+
+def by_pycocotools(path: Path, results: list[dict]) -> list[float]:
+    with redirect_stdout(StringIO()):
+        truth = COCO(str(path))
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats.tolist()
+
+
+def twelve(metrics: CocoMetrics) -> list[float]:
+    return list(metrics[:12])
+
+
+@pytest.mark.parametrize("images", [range(10, 16), range(10, 14), [15, 11]])
+def test_figures_equal_pycocotools(tmp_path: Path, images: Any) -> None:
+    evaluator = evaluator_with(annotations(), tmp_path, list(images))
+    expected = by_pycocotools(tmp_path / "annotations.json", evaluator.results())
+    assert twelve(evaluator.compute()) == expected
+
+
+def test_official_reference_is_reproduced_from_its_file() -> None:
+    truth, results, expected = reference_files()
+    found = evaluate_results(truth, results)
+    assert [f"{value:.3f}" for value in twelve(found)] == expected
+    assert found.images == 100
+    assert twelve(found) == by_pycocotools(truth, json.loads(results.read_text()))
+
+
+def test_official_reference_is_reproduced_from_detections() -> None:
+    truth, results, expected = reference_files()
+    space = LabelSpace.from_categories(json.loads(truth.read_text())["categories"])
+    per_image: dict[int, list[dict]] = {}
+    for entry in json.loads(results.read_text()):
+        per_image.setdefault(entry["image_id"], []).append(entry)
+    evaluator = CocoEvaluator(truth, space)
+    for image, entries in per_image.items():
+        boxes = torch.tensor([entry["bbox"] for entry in entries])
+        boxes[:, 2:] += boxes[:, :2]
+        scores = torch.tensor([entry["score"] for entry in entries])
+        labels = [space.category_ids.index(entry["category_id"]) for entry in entries]
+        evaluator.update([image], [Detections(boxes, scores, torch.tensor(labels))])
+    assert [f"{value:.3f}" for value in twelve(evaluator.compute())] == expected
+    assert len(per_image) == 99  # the reference's trap: one image has no detection
+    assert twelve(evaluator.compute(seen_only=True)) != twelve(evaluator.compute())
+
+
+def reference_files() -> tuple[Path, Path, list[str]]:
+    truth = REFERENCE / "instances_val2014_100.json"
+    if not truth.is_file():
+        pytest.skip(f"no reference figures at {REFERENCE}")
+    printed = (REFERENCE / "val2014_fake_eval_res.txt").read_text().split("type=bbox")[1]
+    figures = re.findall(r"\] = (\d\.\d{3})", printed)[:12]
+    return truth, REFERENCE / "instances_val2014_fakebbox100_results.json", figures
+
+
+def test_results_file_gives_the_figures_of_its_detections(tmp_path: Path) -> None:
+    evaluator = evaluator_with(annotations(), tmp_path, list(range(10, 16)))
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(evaluator.results()))
+    assert evaluate_results(tmp_path / "annotations.json", results) == evaluator.compute()
+
+
+def test_results_speak_in_original_ids_and_pixels(tmp_path: Path) -> None:
+    evaluator = CocoEvaluator(write(tmp_path, annotations()), SPACE)
+    box = torch.tensor([[1.25, 2.5, 11.5, 4.75]])
+    evaluator.update([12], [Detections(box, torch.tensor([0.5]), torch.tensor([1]))])
+    entry = {"image_id": 12, "category_id": 7, "bbox": [1.25, 2.5, 10.25, 2.25], "score": 0.5}
+    assert evaluator.results() == [entry]
+
+
+def test_an_image_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    data = annotations()
+    evaluator = evaluator_with(data, tmp_path, list(range(10, 16)))
+    once = evaluator.compute()
+    evaluator.update([10, 12], [guesses(data, 10), guesses(data, 12, seed=5)])
+    assert evaluator.compute() == once
+
+
+def test_order_of_images_does_not_matter(tmp_path: Path) -> None:
+    forward = evaluator_with(annotations(), tmp_path, list(range(10, 16))).results()
+    assert evaluator_with(annotations(), tmp_path, list(range(15, 9, -1))).results() == forward
+
+
+def test_images_without_detections_lower_the_figures(tmp_path: Path) -> None:
+    evaluator = evaluator_with(annotations(), tmp_path, [10, 11])
+    assert evaluator.compute().AR100 < evaluator.compute(seen_only=True).AR100
+    assert evaluator.compute(seen_only=True).images == 2
+
+
+def test_no_detections_give_zeros(tmp_path: Path) -> None:
+    evaluator = CocoEvaluator(write(tmp_path, annotations()), SPACE)
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    for image in (None, 10):
+        if image is not None:
+            evaluator.update([image], [nothing])
+        assert set(evaluator.compute().scalars().values()) == {0.0}
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_a_file_without_annotations_says_so_and_gives_undefined(
+    tmp_path: Path, drop: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = {**annotations(), "annotations": []}
+    if drop:
+        del data["annotations"]
+    evaluator = CocoEvaluator(write(tmp_path, data), SPACE)
+    assert "has no boxes" in caplog.text
+    found = torch.tensor([[0.0, 0, 9, 9]])
+    evaluator.update([10], [Detections(found, torch.tensor([0.5]), torch.tensor([0]))])
+    assert set(evaluator.compute().scalars().values()) == {UNDEFINED}
+    assert len(evaluator.results()) == 1
+
+
+def test_incomplete_files_give_the_same_figures(tmp_path: Path) -> None:
+    data = annotations()
+    for entry in data["annotations"]:
+        entry["iscrowd"] = 0
+    images = list(range(10, 16))
+    expected = evaluator_with(data, tmp_path, images).compute()
+    del data["info"]
+    for entry in data["annotations"]:
+        del entry["iscrowd"], entry["area"], entry["id"]
+    assert evaluator_with(data, tmp_path, images).compute() == expected
+
+
+def test_an_annotation_with_id_zero_can_be_found(tmp_path: Path) -> None:
+    data = annotations()
+    expected = evaluator_with(data, tmp_path, [10, 11]).compute()
+    for entry in data["annotations"]:
+        entry["id"] -= 1
+    assert evaluator_with(data, tmp_path, [10, 11]).compute() == expected
+
+
+def test_annotations_without_box_are_counted_in_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = annotations()
+    data["annotations"].append({"id": 99, "image_id": 10, "category_id": 7, "bbox": []})
+    CocoEvaluator(write(tmp_path, data), SPACE)
+    assert "1 annotations without box" in caplog.text
+
+
+def test_class_figures_average_to_the_whole(tmp_path: Path) -> None:
+    found = evaluator_with(annotations(), tmp_path, list(range(10, 16))).compute()
+    assert [entry.category_id for entry in found.classes] == [2, 7, 9]
+    assert [entry.name for entry in found.classes] == ["cat", "bus", "dog"]
+    assert sum(entry.AP for entry in found.classes) / 3 == pytest.approx(found.AP)
+    assert sum(entry.AP50 for entry in found.classes) / 3 == pytest.approx(found.AP50)
+
+
+def test_suppression_undoes_duplicates(tmp_path: Path) -> None:
+    box = {"category_id": 2, "bbox": [0, 0, 10, 10]}
+    truth = [{"image_id": image, **box} for image in range(10, 16)]
+    evaluator = CocoEvaluator(write(tmp_path, {**annotations(), "annotations": truth}), SPACE)
+    twins = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9]])
+    for image in range(10, 16):
+        scores = torch.tensor([0.9, 0.8]) - image / 50
+        evaluator.update([image], [Detections(twins, scores, torch.tensor([0, 0]))])
+    found = evaluator.compute()
+    assert found.AP50_nms == pytest.approx(1.0)
+    assert found.AP50_nms > found.AP50
+
+
+def test_suppressed_figure_is_ap50_of_suppressed_detections(tmp_path: Path) -> None:
+    data, images = annotations(), list(range(10, 16))
+    evaluator = evaluator_with(data, tmp_path, images)
+    fewer = CocoEvaluator(tmp_path / "annotations.json", SPACE)
+    fewer.update(images, [suppress(guesses(data, image), 0.6) for image in images])
+    assert len(fewer.results()) < len(evaluator.results())
+    assert evaluator.compute().AP50_nms == pytest.approx(fewer.compute().AP50)
+
+
+def test_evaluation_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluator_with(annotations(), tmp_path, [10]).compute()
+    assert capsys.readouterr().out == ""
+
+
+def test_unknown_images_are_refused(tmp_path: Path) -> None:
+    data = annotations()
+    evaluator = CocoEvaluator(write(tmp_path, data), SPACE)
+    with pytest.raises(ValueError, match="no image 99"):
+        evaluator.update([99], [guesses(data, 10)])
+    results = tmp_path / "results.json"
+    entry = {"image_id": 99, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 1}
+    results.write_text(json.dumps([entry]))
+    with pytest.raises(ValueError, match="such as 99"):
+        evaluate_results(tmp_path / "annotations.json", results)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}'])
+def test_files_that_are_no_annotations_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="expected COCO annotations"):
+        CocoEvaluator(path, SPACE)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no annotation file at"):
+        CocoEvaluator(tmp_path / "none.json", SPACE)
+
+
+def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
+    annotation_file = write(tmp_path, annotations())
+    with pytest.raises(ValueError, match="no COCO results file"):
+        evaluate_results(annotation_file, annotation_file)
+    with pytest.raises(ValueError, match="no results file at"):
+        evaluate_results(annotation_file, tmp_path / "none.json")
+
+
+def test_another_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="share no category id"):
+        CocoEvaluator(write(tmp_path, annotations()), LabelSpace(("car",), (1,)))
+
+
+def test_renamed_categories_are_named_in_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    CocoEvaluator(write(tmp_path, annotations()), LabelSpace(("tram", "cat"), (7, 2)))
+    assert "7: 'bus' / 'tram'" in caplog.text
+
+
+@pytest.mark.parametrize("copies", [1, 20])
+def test_tables_show_every_class_within_80_columns(tmp_path: Path, copies: int) -> None:
+    found = evaluator_with(annotations(), tmp_path, [10, 15]).compute()
+    console = Console(width=80, file=StringIO())
+    with console.capture() as captured:
+        console.print(tables(found._replace(classes=found.classes * copies)))
+    text = captured.get()
+    assert all(text.count(name) == copies for name in SPACE.names)
+    assert all(name in text for name in found.scalars())
+    assert f"{found.AP:.3f}" in text
+    assert "…" not in text
