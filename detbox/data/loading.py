@@ -1,0 +1,126 @@
+"""Samples to batches, in workers, resumable in the middle of an epoch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from detbox.data.dataset import Sample
+from detbox.data.repairs import FileTroubles
+from detbox.data.sampling import EpochBatches
+from detbox.structures import Batch, ImageBatch, Targets
+
+
+class Position(TypedDict):
+    """Where a loader stands; goes into the checkpoint."""
+
+    epoch: int
+    yielded: int
+    length: int
+
+
+class Loader:
+    """Batches of one rank; Lightning saves and restores its position.
+
+    Args:
+        dataset: samples by (epoch, index).
+        sampler: which samples make up a batch.
+        workers: processes that decode; at most one per core, 0: decode in this one.
+        split: name of the split in warnings about files.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Sample], sampler: EpochBatches, workers: int, split: str
+    ) -> None:
+        self.sampler = sampler
+        self.batch_sampler = sampler  # Lightning looks here for shuffled validation
+        self._troubles = FileTroubles(split)
+        workers = min(workers, available_cores())
+        self._loader: DataLoader[Sample] = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_pack,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the epoch after `load_state_dict`, else a whole one."""
+        self.sampler.yielded = self.sampler.start
+        for packet in self._loader:
+            self.sampler.start = 0
+            self.sampler.yielded += 1
+            for what, file in packet.troubles:
+                self._troubles.add(what, file)
+            yield packet.batch
+        self._troubles.report()
+
+    def state_dict(self) -> Position:
+        """The position after the batches handed out so far."""
+        sampler = self.sampler
+        return Position(epoch=sampler.epoch, yielded=sampler.yielded, length=len(self))
+
+    def load_state_dict(self, position: Position) -> None:
+        """Go on behind the batches handed out before, also on another number of ranks."""
+        start = position["yielded"] * len(self) // position["length"]
+        epochs, start = divmod(start, len(self))
+        self.sampler.set_epoch(position["epoch"] + epochs)
+        self.sampler.start = self.sampler.yielded = start
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Pad pictures with zeros on the right and below to the largest, and join their boxes."""
+    height = max(sample.pixels.shape[1] for sample in samples)
+    width = max(sample.pixels.shape[2] for sample in samples)
+    # Channels last, as they were decoded: copies run along memory.
+    pixels = torch.zeros(len(samples), height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    mask = torch.ones(len(samples), height, width, dtype=torch.bool)
+    for index, sample in enumerate(samples):
+        _, own_height, own_width = sample.pixels.shape
+        pixels[index, :, :own_height, :own_width] = sample.pixels
+        mask[index, :own_height, :own_width] = False
+    targets = Targets(
+        labels=torch.cat([sample.labels for sample in samples]),
+        boxes=torch.cat([sample.boxes for sample in samples]),
+        counts=tuple(len(sample.labels) for sample in samples),
+    )
+    ids = tuple(sample.image_id for sample in samples)
+    sizes = torch.tensor([sample.size for sample in samples], dtype=torch.int64)
+    return Batch(ImageBatch(pixels, mask), targets, ids, sizes)
+
+
+@dataclass
+class _Packet:
+    """What a worker sends: a batch, and the files that gave trouble."""
+
+    batch: Batch
+    troubles: list[tuple[str, str]]
+
+    def pin_memory(self) -> _Packet:
+        """Called by torch; its own recursion would turn the tuples of a batch into lists."""
+        images, targets, ids, sizes = self.batch
+        pinned = ImageBatch(*(tensor.pin_memory() for tensor in images))
+        labels, boxes = targets.labels.pin_memory(), targets.boxes.pin_memory()
+        batch = Batch(pinned, Targets(labels, boxes, targets.counts), ids, sizes.pin_memory())
+        return _Packet(batch, self.troubles)
+
+
+def _pack(samples: list[Sample]) -> _Packet:
+    troubles = [trouble for sample in samples for trouble in sample.troubles]
+    return _Packet(collate(samples), troubles)

@@ -1,0 +1,67 @@
+"""Which images make up a batch: pure functions of (seed, epoch, rank, world size)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+ORDER = 3
+"""random stream of the order, beside those of the pictures"""
+
+Plan = Callable[[int], list[np.ndarray]]
+
+
+def training_batches(
+    length: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world_size: int = 1
+) -> list[np.ndarray]:
+    """The batches of one rank: as many on every rank, all full.
+
+    The union of a step's batches over the ranks depends on their common size only. The images that
+    do not fill a last step are left out, others in each epoch; fewer than one step are repeated.
+    """
+    step = batch_size * world_size
+    steps = max(1, length // step)
+    order = np.random.default_rng((seed, epoch, ORDER)).permutation(length)
+    own = np.resize(order, steps * step).reshape(steps, batch_size, world_size)[..., rank]
+    return list(own)
+
+
+def evaluation_batches(
+    length: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[np.ndarray]:
+    """The batches of one rank: over all ranks, every image exactly once."""
+    own = np.arange(rank, length, world_size)
+    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Lists of (epoch, index), from any position of an epoch on.
+
+    The epoch travels with the index, so workers hold no state.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._length = len(plan(0))
+        self.epoch = 0
+        self.start = 0
+        """batch that the next pass begins with"""
+        self.yielded = 0
+        """batches of the epoch that have been handed out"""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each one."""
+        if epoch != self.epoch:
+            self.epoch, self.start, self.yielded = epoch, 0, 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return self._length
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """The batches from `start` on."""
+        epoch = self.epoch
+        for batch in self._plan(epoch)[self.start :]:
+            yield [(epoch, index) for index in batch.tolist()]

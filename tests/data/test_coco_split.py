@@ -1,0 +1,182 @@
+"""Annotations: what is kept, dropped, mended, refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from coco_files import SHARED, WriteSplit, box, image
+
+from detbox.data.coco import CocoSplit, read_split
+
+
+def read(root: Path) -> CocoSplit:
+    return read_split(root / "train", root / "annotations" / "instances_train.json")
+
+
+@pytest.mark.parametrize("ids", [(0, 1, 2), (1, 2, 3), (7, 90, 13)])
+def test_any_category_ids_become_contiguous_labels(write_split: WriteSplit, ids: tuple) -> None:
+    categories = [{"id": number, "name": f"class {number}"} for number in ids]
+    boxes = [box(n, 1, [1, 1, 5, 5], category_id=number) for n, number in enumerate(ids)]
+    split = read(write_split(categories=categories, annotations=boxes))
+
+    labels, _ = split.objects(0)
+    assert sorted(labels.tolist()) == [0, 1, 2]
+    names = [split.label_space.names[label] for label in labels]
+    assert names == [f"class {number}" for number in ids]
+
+
+def test_boxes_are_shares_of_the_annotated_size(write_split: WriteSplit) -> None:
+    split = read(write_split(annotations=[box(1, 1, [16, 12, 32, 24])]))
+    torch.testing.assert_close(split.objects(0)[1], torch.tensor([[0.5, 0.5, 0.5, 0.5]]))
+
+
+def test_objects_stay_with_their_image_whatever_their_order(write_split: WriteSplit) -> None:
+    images = [image(5), image(3), image(9)]
+    owners = [9, 5, 9, 5, 9]
+    boxes = [box(n, owner, [owner, 1, 4, 4]) for n, owner in enumerate(owners)]
+    split = read(write_split(images=images, annotations=boxes))
+    for index, owner in enumerate((5, 3, 9)):
+        left = (split.objects(index)[1][:, 0] - split.objects(index)[1][:, 2] / 2) * 64
+        assert left.round().tolist() == [owner] * owners.count(owner)
+
+
+def test_crowd_regions_never_become_targets(
+    write_split: WriteSplit, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "detbox")
+    boxes = [box(1, 1, [1, 1, 5, 5], iscrowd=1), box(2, 1, [2, 2, 5, 5])]
+    split = read(write_split(annotations=boxes))
+    assert len(split.boxes) == 1
+    assert "1 crowd regions left out (first: annotation 1, 0001.png)" in caplog.text
+
+
+def test_defects_are_mended_counted_and_named_in_one_warning(
+    write_split: WriteSplit, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "detbox")
+    boxes = [
+        box(10, 1, [1, 1, 0, 0]),
+        box(11, 1, [1, 1, 8, 0]),
+        box(12, 1, [70, 1, 8, 8]),
+        box(13, 1, [60, 40, 20, 20]),
+        box(14, 99, [1, 1, 8, 8]),
+        box(15, 1, [1, 1, 8, 8], category_id=44),
+        box(16, 1, [1, 1, 8, 8], bbox=[1, 2]),
+        box(17, 1, [1, 1, 8, float("nan")]),
+    ]
+    split = read(write_split(annotations=boxes, images=[image(1), image(2)]))
+
+    low, high = split.boxes[:, :2] - split.boxes[:, 2:] / 2, split.boxes[:, :2]
+    np.testing.assert_allclose((low * (64, 48))[0], (60, 40), rtol=1e-5)
+    np.testing.assert_allclose((high + split.boxes[:, 2:] / 2)[0], (1, 1), rtol=1e-5)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    for claim in (
+        "instances_train.json: 2 images, 1 boxes",
+        "2 zero-area boxes dropped (first: annotation 10, 0001.png)",
+        "1 boxes outside the image dropped (first: annotation 12",
+        "1 boxes clipped to the image (first: annotation 13",
+        "1 boxes of unknown images dropped (first: annotation 14, no image",
+        "1 boxes of unknown categories dropped (first: annotation 15",
+        "2 annotations without a valid bbox dropped (first: annotation 16",
+        "1 images without boxes kept (first: 0002.png)",
+    ):
+        assert claim in record.message
+
+
+def test_missing_files_are_counted_at_the_start(
+    write_split: WriteSplit, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_split(images=[image(1), image(2)])
+    (root / "train" / "0002.png").unlink()
+    assert read(root).num_images == 2
+    assert "1 image files missing (first: 0002.png)" in caplog.text
+
+
+def test_files_in_subfolders_are_found(
+    write_split: WriteSplit, caplog: pytest.LogCaptureFixture
+) -> None:
+    (write_split() / "train" / "deep" / "er").mkdir(parents=True)
+    split = read(write_split(images=[image(1) | {"file_name": "deep/er/a.png"}]))
+    assert split.path(0).is_file()
+    assert "missing" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"images": []}, "'images' is empty"),
+        ({"categories": []}, "'categories' is empty"),
+        ({"categories": None}, "lacks 'categories'"),
+        ({"categories": [{"id": 1}]}, "every category needs 'id' and 'name'"),
+        ({"categories": [{"id": 1, "name": "a"}] * 2}, "category ids must be unique"),
+        ({"images": [image(1), image(1)]}, "image ids must be unique, 1 are repeated"),
+        ({"annotations": [box(1, 1, [1, 1, 2, 2])] * 2}, "annotation ids must be unique"),
+        ({"annotations": ["box"]}, "'annotations' to hold objects only"),
+    ],
+)
+def test_a_file_that_is_no_coco_file_is_refused(
+    write_split: WriteSplit, fields: dict, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read(write_split(**fields))
+
+
+def test_an_image_without_a_size_is_refused(write_split: WriteSplit) -> None:
+    root = write_split()
+    file = root / "annotations" / "instances_train.json"
+    document = json.loads(file.read_text())
+    del document["images"][0]["width"]
+    file.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="'height' and 'width' in pixels"):
+        read(root)
+
+
+def test_malformed_json_is_named(write_split: WriteSplit) -> None:
+    root = write_split()
+    (root / "annotations" / "instances_train.json").write_text('{"images": [')
+    with pytest.raises(ValueError, match=r"instances_train.json is no valid JSON"):
+        read(root)
+
+
+def test_absent_paths_say_what_to_set(write_split: WriteSplit) -> None:
+    root = write_split()
+    file = root / "annotations" / "instances_train.json"
+    with pytest.raises(FileNotFoundError, match=r"data\.train_annotations"):
+        read_split(root / "train", root / "none.json")
+    with pytest.raises(FileNotFoundError, match=r"no such folder.*data\.train_images"):
+        read_split(root / "none", file)
+    with pytest.raises(FileNotFoundError, match="none of the 1 images"):
+        read_split(root / "annotations", file)
+
+
+def test_a_split_holds_arrays_and_no_object_per_box(write_split: WriteSplit) -> None:
+    boxes = [box(n, 1 + n % 50, [1, 1, 5, 5]) for n in range(5000)]
+    split = read(write_split(images=[image(n + 1) for n in range(50)], annotations=boxes))
+    assert len(split.boxes) == 5000
+    assert len(pickle.dumps(split)) < 5000 * 40
+
+
+@pytest.mark.skipif(not (SHARED / "bccd").is_dir(), reason="needs ../shared/data/bccd")
+def test_bccd_loses_exactly_its_two_zero_area_boxes(caplog: pytest.LogCaptureFixture) -> None:
+    root = SHARED / "bccd"
+    split = read_split(root / "train", root / "annotations" / "instances_train.json")
+    assert (split.num_images, len(split.boxes)) == (292, 3943 - 2)
+    assert "2 zero-area boxes dropped (first: annotation 3153, BloodImage_00338" in caplog.text
+
+
+@pytest.mark.skipif(
+    not (SHARED / "coco_sample").is_dir(), reason="needs ../shared/data/coco_sample"
+)
+def test_coco_sample_has_eighty_holed_categories() -> None:
+    root = SHARED / "coco_sample"
+    split = read_split(root / "train2017", root / "annotations" / "instances_train2017.json")
+    assert len(split.label_space) == 80
+    assert max(split.label_space.category_ids) == 90
+    assert set(split.labels.tolist()) <= set(range(80))

@@ -1,0 +1,226 @@
+"""The builders, the layouts they find, and resuming under Lightning."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from coco_files import SHARED, WriteSplit, box, image, write_files
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from detbox.data import DataModule
+from detbox.registry import DATA
+from detbox.structures import Batch
+
+pytestmark = [
+    # CPython 3.12 warns about every fork of a process that has threads.
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    # Lightning's own calls into torch.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
+
+SMALL = {"train_sizes": [32, 40], "eval_size": 40, "crop_from": [40], "crop_sizes": [24, 36]}
+
+
+def build(root: Path | str | None = None, seed: int = 0, **settings: Any) -> DataModule:
+    where = {} if root is None else {"root": str(root)}
+    return DATA.build({"name": "coco", "workers": 0, **SMALL, **where, **settings}, seed)
+
+
+@pytest.fixture
+def root(write_split: WriteSplit) -> Path:
+    """Eleven training and five validation images."""
+    images = [image(n) for n in range(11)]
+    boxes = [box(n, n, [4, 4, 20, 20]) for n in range(1, 11)]
+    write_split("train", images=images, annotations=boxes)
+    return write_split("val", images=images[:5], annotations=boxes[:4])
+
+
+def test_the_standard_layout_is_found(root: Path) -> None:
+    data = build(root)
+    assert len(data.train_dataloader()) == 5
+    assert len(data.val_dataloader()) == 3
+    assert data.label_space.names == ("cat",)
+    assert data.annotation_file == root / "annotations" / "instances_val.json"
+    assert not data.embedded
+
+
+def test_layouts_of_exporters_are_found(root: Path) -> None:
+    for split, name in (("train", "train"), ("val", "valid")):
+        file = root / "annotations" / f"instances_{split}.json"
+        (root / split).rename(root / name)
+        file.rename(root / name / "_annotations.coco.json")
+    assert build(root).val.num_images == 5
+
+
+def test_splits_can_be_named(root: Path) -> None:
+    named = build(
+        train_images=str(root / "val"),
+        train_annotations=str(root / "annotations" / "instances_val.json"),
+        val_images=str(root / "train"),
+        val_annotations=str(root / "annotations" / "instances_train.json"),
+    )
+    assert (named.train.num_images, named.val.num_images) == (5, 11)
+    relative = build(root, val_images="train", val_annotations="annotations/instances_train.json")
+    assert (relative.train.num_images, relative.val.num_images) == (11, 11)
+
+
+def test_an_undivided_folder_serves_both_and_says_so(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root / "train").rename(root / "images")
+    (root / "annotations" / "instances_train.json").rename(root / "annotations.json")
+    (root / "annotations" / "instances_val.json").unlink()
+    data = build(root)
+    assert (data.train.num_images, data.val.num_images) == (11, 11)
+    assert "is not divided into train and val" in caplog.text
+
+
+def test_two_fitting_splits_must_be_chosen_from(root: Path) -> None:
+    write_files(root, "train2014")
+    with pytest.raises(ValueError, match=r"found .*train\.json.*choose with data\.train_images"):
+        build(root)
+
+
+def test_wrong_folders_say_what_to_set(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"needs data\.root"):
+        build()
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        build(root / "none")
+    with pytest.raises(ValueError, match="has none of them"):
+        build(root / "train")
+    with pytest.raises(ValueError, match="go together"):
+        build(root, val_images="val")
+    with pytest.raises(ValueError, match="expected positive batch sizes"):
+        build(root, batch_size=0)
+
+
+def test_evaluation_needs_no_training_images(root: Path) -> None:
+    for file in (root / "train").iterdir():
+        file.unlink()
+    (root / "train").rmdir()
+    data = build(root)
+    assert data.label_space.names == ("cat",)
+    assert sum(len(batch.image_ids) for batch in data.val_dataloader()) == 5
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        data.train_dataloader()
+
+
+def test_splits_of_other_categories_are_refused(root: Path) -> None:
+    file = root / "annotations" / "instances_val.json"
+    document = json.loads(file.read_text())
+    document["categories"] = [{"id": 1, "name": "dog"}]
+    file.write_text(json.dumps(document))
+    for ask in (lambda data: data.label_space, lambda data: data.train_dataloader()):
+        with pytest.raises(ValueError, match=r"the same categories.*\(1, 'cat'\).*\(1, 'dog'\)"):
+            ask(build(root))
+
+
+def test_validation_shows_pictures_as_they_are(root: Path) -> None:
+    batches = list(build(root, eval_size=48).val_dataloader())
+    again = list(build(root, eval_size=48, seed=5).val_dataloader())
+    assert [batch.image_ids for batch in batches] == [(0, 1), (2, 3), (4,)]
+    assert all(
+        torch.equal(one.images.pixels, other.images.pixels)
+        for one, other in zip(batches, again, strict=True)
+    )
+
+
+def test_the_ranks_of_a_trainer_share_the_images(root: Path) -> None:
+    shown: dict[str, list[list[int]]] = {"train": [], "val": []}
+    for rank in range(2):
+        data = build(root)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+            shown[split].append([number for batch in loader for number in batch.image_ids])
+    assert sorted(chain(*shown["val"])) == list(range(5))
+    assert [len(ids) for ids in shown["train"]] == [4, 4]
+    assert len(set(chain(*shown["train"]))) == 8
+
+
+class Recorder(L.LightningModule):
+    """Learns nothing, remembers every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple] = []
+        self.validated = 0
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        pixels = zlib.crc32(batch.images.pixels.numpy().tobytes())
+        self.seen.append((self.current_epoch, batch.image_ids, pixels))
+        return self.weight * 1.0
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self.validated += len(batch.image_ids)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def train(folder: Path, data: DataModule, steps: int, ckpt: Path | None = None) -> Recorder:
+    saver = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer = L.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[saver],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    module = Recorder()
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory.*not empty:UserWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [3, 5, 7, 10])
+def test_lightning_resumes_with_the_very_next_pictures(
+    root: Path, tmp_path: Path, workers: int, stop: int
+) -> None:
+    straight = train(tmp_path / "a", build(root), 14)
+    ended = train(tmp_path / "b", build(root, workers=workers), stop)
+    assert ended.seen == straight.seen[:stop]
+    for folder in ("a", "b"):
+        ckpt = tmp_path / folder / f"step={stop}.ckpt"
+        resumed = train(tmp_path / folder, build(root, workers=workers), 14, ckpt)
+        assert resumed.seen == straight.seen[stop:]
+
+
+def test_checkpoints_hold_the_position(root: Path, tmp_path: Path) -> None:
+    train(tmp_path / "a", build(root), 3)
+    checkpoint = torch.load(tmp_path / "a" / "step=3.ckpt", weights_only=True)
+    position = {"epoch": 0, "yielded": 3, "length": 5}
+    assert checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] == [position]
+
+
+@pytest.mark.skipif(not (SHARED / "bccd").is_dir(), reason="needs ../shared/data/bccd")
+def test_bccd_yields_whole_batches(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "detbox")
+    root = SHARED / "bccd"
+    data = build(root, batch_size=4, train_sizes=[96], max_size=128, crop=False)
+    batch = next(iter(data.train_dataloader()))
+    assert data.label_space.names == ("RBC", "WBC", "Platelets")
+    assert tuple(batch.images.pixels.shape) == (4, 3, 96, 128)
+    assert batch.sizes.tolist() == [[480, 640]] * 4
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.skipif(
+    not (SHARED / "coco_sample").is_dir(), reason="needs ../shared/data/coco_sample"
+)
+def test_coco_sample_counts_every_validation_image() -> None:
+    data = build(SHARED / "coco_sample", eval_batch_size=8)
+    ids = [number for batch in data.val_dataloader() for number in batch.image_ids]
+    assert sorted(ids) == sorted(data.val.image_ids.tolist())
