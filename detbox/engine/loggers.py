@@ -1,0 +1,127 @@
+"""Where figures go: a CSV file always, W&B by `logger=wandb`; and the callbacks that feed them.
+
+W&B is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from detbox.engine.gradients import GradientNorm
+from detbox.engine.terms import TermsLogger
+from detbox.engine.timing import StepTimer
+from detbox.registry import LOGGERS
+
+
+def build_loggers(
+    settings: Mapping[str, Any], folder: Path, config: Mapping[str, Any]
+) -> list[Logger]:
+    """The loggers that `settings["name"]` names, the CSV file first.
+
+    Args:
+        settings: `name` and the keyword-only parameters of `csv` or `wandb`.
+        folder: of the run.
+        config: the resolved configuration as plain containers; every logger keeps it.
+
+    Raises:
+        KeyError: unknown logger or setting.
+        ValueError: unknown mode.
+    """
+    loggers: list[Logger] = LOGGERS.build(settings, folder, config)
+    return loggers
+
+
+def tracking_callbacks(loggers: Sequence[Logger]) -> list[Callback]:
+    """Everything that measures and logs a training run; put them last in the trainer's list.
+
+    Args:
+        loggers: of the trainer; the W&B dashboard comes only with a W&B logger.
+    """
+    callbacks: list[Callback] = [TermsLogger(), GradientNorm(), LearningRateMonitor("step")]
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        from detbox.engine.dashboard import WandbDashboard
+
+        callbacks.append(WandbDashboard())
+    return [*callbacks, StepTimer()]
+
+
+def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
+    """End the W&B run, so that the next job of a multirun gets its own; CSV needs no end."""
+    for logger in loggers:
+        if hasattr(logger, "finish"):
+            logger.finish(failed=failed)
+
+
+@LOGGERS.register("csv")
+def csv(folder: Path, config: Mapping[str, Any]) -> list[Logger]:
+    """`metrics.csv` in the run folder, the configuration beside it as `hparams.yaml`.
+
+    The metrics of an earlier run in the same folder are kept as `metrics-1.csv` and so on.
+    """
+    _keep(folder / "metrics.csv")
+    logger = CSVLogger(folder, name="", version="")
+    with warnings.catch_warnings():
+        # The run folder already holds the configuration; nothing in it gets lost.
+        warnings.filterwarnings("ignore", message="Experiment logs directory")
+        logger.log_hyperparams(dict(config))
+    return [logger]
+
+
+@LOGGERS.register("wandb")
+def wandb(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    project: str = "detbox",
+    run_name: str | None = None,
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+    tags: tuple[str, ...] = (),
+    group: str | None = None,
+    init_seconds: float = 20.0,
+    finish_seconds: float = 8.0,
+) -> list[Logger]:
+    """The CSV file and a W&B run.
+
+    Args:
+        folder: of the run.
+        config: the resolved configuration as plain containers.
+        project: of the run on the server.
+        run_name: shown on the dashboard; None: W&B makes one up.
+        mode: auto is online with an API key and offline without one; none of them ever asks.
+        tags: of the run.
+        group: of the run.
+        init_seconds: after so long without an answer the run goes on offline.
+        finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
+    """
+    # Here, not above: training with logger=csv must not need wandb.
+    from detbox.engine.dashboard import wandb_logger
+
+    run = wandb_logger(
+        folder,
+        config,
+        mode=mode,
+        init_seconds=init_seconds,
+        finish_seconds=finish_seconds,
+        project=project,
+        name=run_name,
+        tags=list(tags),
+        group=group,
+    )
+    return [*csv(folder, config), run]
+
+
+def _keep(path: Path) -> None:
+    """Move a file out of the way, to the first free number."""
+    if not path.exists():
+        return
+    number = 1
+    while (kept := path.with_stem(f"{path.stem}-{number}")).exists():
+        number += 1
+    path.rename(kept)

@@ -1,0 +1,92 @@
+"""Running figures of a training run: mean losses, speed, time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from torch import Tensor
+
+from detbox.engine.terms import group_terms
+
+
+class Means:
+    """Mean of the total loss and of the final terms, summed on the device.
+
+    Args:
+        final: the prediction set that inference reads; None: the last decoder layer.
+    """
+
+    def __init__(self, final: str | None = None) -> None:
+        self.final = final
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Add the loss and the terms of one batch."""
+        grouped = group_terms(terms, self.final)
+        final = {name: value for name, value in grouped.items() if name.startswith("loss_final/")}
+        for name, value in {"loss": loss, **final}.items():
+            key = name.removeprefix("loss_final/")
+            self._sums[key] = self._sums.get(key, 0.0) + value.detach()
+        self._count += 1
+
+    def __str__(self) -> str:
+        """Name and mean of each; waits for the device."""
+        return "  ".join(f"{name} {float(v) / self._count:.4g}" for name, v in self._sums.items())
+
+
+class Speed:
+    """Images per second of the time that is spent on training."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._seconds = 0.0
+        self._since: float | None = time.perf_counter()
+
+    def add(self, images: int) -> None:
+        """Count images that have been trained on."""
+        self._images += images
+
+    def pause(self) -> None:
+        """Stop the clock, for a validation."""
+        if self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+        self._since = None
+
+    def resume(self) -> None:
+        """Let the clock run again."""
+        if self._since is None:
+            self._since = time.perf_counter()
+
+    def __str__(self) -> str:
+        """The figure with its unit."""
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return f"{self._images / max(self._seconds + running, 1e-9):.1f} images/s"
+
+
+class Forecast:
+    """Time left, from the batches done since the start of this process.
+
+    Args:
+        done: batches that an earlier process did.
+        total: batches of the whole run, inf where it has no end.
+    """
+
+    def __init__(self, done: int, total: float) -> None:
+        self._first = done
+        self._total = total
+        self._start = time.perf_counter()
+
+    def left(self, done: int) -> str:
+        """h:mm:ss until the end when `done` batches are done."""
+        if done <= self._first or self._total == float("inf"):
+            return "?"
+        passed = time.perf_counter() - self._start
+        return clock(passed * (self._total - done) / (done - self._first))
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss, with days where there are any."""
+    return str(timedelta(seconds=round(max(seconds, 0.0))))

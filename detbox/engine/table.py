@@ -1,0 +1,78 @@
+"""Results of several jobs side by side, on the console and as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import get_console
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job."""
+
+    job: int
+    overrides: dict[str, str]
+    metrics: dict[str, float]
+    error: str = ""
+    """one line; empty where the job ended well"""
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """All overrides and metrics of all jobs, one line each, with its error if it failed."""
+    overrides, metrics = _keys(r.overrides for r in rows), _keys(r.metrics for r in rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["job", *overrides, *metrics, "error"])
+        for row in rows:
+            told = [row.overrides.get(key, "") for key in overrides]
+            found = [row.metrics.get(key, "") for key in metrics]
+            writer.writerow([row.job, *told, *found, row.error])
+
+
+def print_table(rows: Sequence[Row], best: str, shown: Sequence[str]) -> None:
+    """Print one line per job, with the overrides that vary; a star marks the highest `best`.
+
+    Args:
+        rows: in printing order.
+        best: name of a metric.
+        shown: metrics to print, where any of them is there; else all are.
+    """
+    overrides, metrics = _keys(r.overrides for r in rows), _keys(r.metrics for r in rows)
+    metrics = [name for name in shown if name in metrics] or metrics
+    varied = [key for key in overrides if len({r.overrides.get(key) for r in rows}) > 1]
+    highest = max((r.metrics[best] for r in rows if best in r.metrics), default=None)
+    table = Table(title=f"{len(rows)} jobs", title_justify="left")
+    for name in ("job", *varied, *metrics):
+        table.add_column(name, justify="left" if name in varied else "right")
+    failed = any(row.error for row in rows)
+    if failed:
+        table.add_column("failed")
+    for row in rows:
+        star = " *" if highest is not None and row.metrics.get(best) == highest else ""
+        told = [row.overrides.get(key, "") for key in varied]
+        found = [_figure(row, name, star if name == best else "") for name in metrics]
+        cells = [str(row.job), *told, *found, *([row.error] if failed else [])]
+        table.add_row(*map(escape, cells))
+    _wide_console().print(table)
+
+
+def _figure(row: Row, name: str, star: str) -> str:
+    return f"{row.metrics[name]:.4g}{star}" if name in row.metrics else "–"
+
+
+def _keys(mappings: Iterable[dict]) -> list[str]:
+    """All keys, in the order in which they first come."""
+    return list(dict.fromkeys(key for mapping in mappings for key in mapping))
+
+
+def _wide_console() -> Console:
+    """The shared console, or one that does not fold a table in a log file."""
+    console = get_console()
+    return console if console.is_terminal else Console(file=console.file, width=240)

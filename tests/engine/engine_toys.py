@@ -1,0 +1,125 @@
+"""A detector, a criterion and a module small enough to watch the callbacks around them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from detbox.structures import Batch, Detections, ImageBatch, LabelSpace, Targets
+
+SPACE = LabelSpace(("cat", "dog"), (1, 2))
+TERMS = ("decoder0/match", "decoder1/match", "decoder1/denoise", "encoder")
+
+
+class ToyDetector(nn.Module):
+    """One weight; sleeps to take a known time."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.seconds = seconds
+
+    def forward(self, images: ImageBatch, targets: Targets | None = None) -> Tensor:
+        time.sleep(self.seconds)
+        return self.weight * images.pixels.float().mean() / 255
+
+
+class ToyCriterion(nn.Module):
+    """Two losses for each of four prediction sets."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+        time.sleep(self.seconds)
+        return {f"{name}/{loss}": outputs.sum() for name in TERMS for loss in ("class", "l1")}
+
+
+class ToyModule(pl.LightningModule):
+    """The contract of `DetectionModule`, nothing else."""
+
+    def __init__(self, forward: float = 0.0, loss: float = 0.0) -> None:
+        super().__init__()
+        self.detector = ToyDetector(forward)
+        self.criterion = ToyCriterion(loss)
+        self.label_space = SPACE
+
+    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+        terms = self.criterion(self.detector(batch.images, batch.targets), batch.targets)
+        detached = {name: value.detach() for name, value in terms.items()}
+        return {"loss": torch.stack(list(terms.values())).sum(), "terms": detached}
+
+    def validation_step(self, batch: Batch, batch_index: int) -> list[Detections]:
+        self.detector(batch.images)
+        return [detections(*size) for size in batch.sizes.tolist()]
+
+    def configure_optimizers(self) -> Any:
+        group = {"params": self.parameters(), "name": "backbone"}
+        optimizer = torch.optim.SGD([group], lr=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+        config = {"scheduler": schedule, "interval": "step", "name": "lr"}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+class ClassRow(NamedTuple):
+    name: str
+    AP: float
+
+
+class Figures(NamedTuple):
+    classes: tuple[ClassRow, ...]
+
+
+class ToyEvaluation(pl.Callback):
+    """Stands for the COCO evaluation: logs an AP and keeps per-class rows in `last`."""
+
+    last: Figures | None = None
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.last = Figures((ClassRow("cat", 0.25), ClassRow("dog", 0.75)))
+        pl_module.log_dict({"val/AP": 0.5, "val/AP50": 0.75})
+
+
+def detections(height: int, width: int) -> Detections:
+    """One sure find over the left half of the image, one that is not."""
+    boxes = torch.tensor([[0.0, 0.0, width / 2, height], [0.0, 0.0, width, height]])
+    return Detections(boxes, torch.tensor([0.9, 0.1]), torch.tensor([1, 0]))
+
+
+def batch(first_id: int = 0) -> Batch:
+    """Two images, the second padded on the right and below; one and no object."""
+    mask = torch.zeros(2, 8, 8, dtype=torch.bool)
+    mask[1, 4:] = True
+    mask[1, :, 6:] = True
+    pixels = torch.full((2, 3, 8, 8), 200, dtype=torch.uint8) * ~mask[:, None]
+    targets = Targets(torch.tensor([0]), torch.tensor([[0.5, 0.5, 0.5, 0.5]]), (1, 0))
+    sizes = torch.tensor([[80, 80], [40, 60]])
+    return Batch(ImageBatch(pixels, mask), targets, (first_id, first_id + 1), sizes)
+
+
+def loader(batches: int) -> DataLoader:
+    """A loader that yields `batch()`es."""
+    return DataLoader([batch(2 * index) for index in range(batches)], batch_size=None)  # type: ignore[arg-type]
+
+
+def trainer(folder: Path, **settings: Any) -> pl.Trainer:
+    """A trainer without Lightning's own noise."""
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "max_epochs": 1,
+        "log_every_n_steps": 1,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "default_root_dir": folder,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**{**defaults, **settings})
