@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from detbox import backbones, data, losses, matchers, models, necks
 from detbox.backbones.weights import load_pretrained
 from detbox.criterion import Criterion
 from detbox.data.module import DataModule
-from detbox.engine import loggers, optimization
+from detbox.engine import loggers, optimization, trainer
 from detbox.engine.module import DetectionModule
 from detbox.engine.optimization import Optimization
 from detbox.models.detector import Detector
@@ -26,10 +30,21 @@ from detbox.registry import (
     NECKS,
     OPTIMIZERS,
     SCHEDULES,
+    TRAINERS,
 )
 from detbox.structures import LabelSpace
 
-REGISTERED = (backbones, data, loggers, losses, matchers, models, necks, optimization)
+REGISTERED = (
+    backbones,
+    data,
+    loggers,
+    losses,
+    matchers,
+    models,
+    necks,
+    optimization,
+    trainer,
+)
 """modules whose import fills the registries"""
 
 
@@ -77,6 +92,13 @@ def build_module(cfg: DictConfig, label_space: LabelSpace) -> DetectionModule:
         label_space,
         plain(cfg),
     )
+
+
+def build_trainer(
+    cfg: DictConfig, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]
+) -> Trainer:
+    """The trainer of a configuration."""
+    return TRAINERS.build(cfg.trainer, folder, loggers, callbacks)
 
 
 def load_backbone(module: DetectionModule, embedded: bool) -> None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from detbox import tasks
 from detbox.checkpoints.run import read_checkpoint
 from detbox.engine.console import quiet
-from detbox.explain import explain, is_composition_error
+from detbox.explain import explain
 
 CONF = "pkg://detbox.conf"
 
@@ -40,19 +44,22 @@ def predict() -> None:
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def _train(cfg: DictConfig) -> dict[str, float]:
-    _refuse_nested_launch(cfg.trainer)
-    return tasks.train(cfg, _folder())
+    with _one_message():
+        _refuse_nested_launch(cfg.trainer)
+        return tasks.train(cfg, _folder())
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 def _evaluate(cfg: DictConfig) -> dict[str, float]:
     overrides = HydraConfig.get().overrides.task
-    return tasks.evaluate(cfg, _folder(), [each.partition("=")[0] for each in overrides])
+    with _one_message():
+        return tasks.evaluate(cfg, _folder(), [each.partition("=")[0] for each in overrides])
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="predict")
 def _predict(cfg: DictConfig) -> None:
-    tasks.predict(cfg, _folder())
+    with _one_message():
+        tasks.predict(cfg, _folder())
 
 
 def _run(command: Callable[[], Any], name: str) -> None:
@@ -62,16 +69,27 @@ def _run(command: Callable[[], Any], name: str) -> None:
     quiet()
     try:
         if name == "evaluate":
-            sys.argv = _with_data_of_checkpoint(sys.argv)
+            with _one_message():
+                sys.argv = _with_data_of_checkpoint(sys.argv)
         command()
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(explain(error, sys.argv[1:], name))
+
+
+@contextmanager
+def _one_message() -> Iterator[None]:
+    """End the program with one line where a person can mend what went wrong.
+
+    A job of a multirun raises instead: the sweep goes on and its table shows the line.
+    """
+    try:
+        yield
     except KeyboardInterrupt:
-        _stop("stopped by keyboard; resume with ckpt=RUN/checkpoints/last.ckpt", 130)
+        _stop("stopped by keyboard; go on with ckpt=RUN/checkpoints/last.ckpt", 130)
     except Exception as error:
-        if is_composition_error(error):
-            _stop(explain(error, sys.argv[1:], name))
-        if not _meant_for_people(error):
+        if _is_multirun() or not _meant_for_people(error):
             raise
-        _stop(error.args[0] if isinstance(error, KeyError) else str(error))
+        _stop(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
@@ -79,8 +97,16 @@ def _stop(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def _is_multirun() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def _meant_for_people(error: Exception) -> bool:
     """Errors that detbox itself raised say what to do; others are bugs and need their traceback."""
+    if isinstance(error, MisconfigurationException):
+        return True
+    if not isinstance(error, (ValueError, KeyError, RuntimeError, OSError)):
+        return False
     frame = traceback.extract_tb(error.__traceback__)[-1]
     package = Path(__file__).parent
     return package in Path(frame.filename).parents
@@ -102,7 +128,7 @@ def _with_data_of_checkpoint(arguments: list[str]) -> list[str]:
 
 def _refuse_nested_launch(trainer: DictConfig) -> None:
     """In a multirun Lightning's child processes would each start the whole sweep again."""
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not _is_multirun():
         return
     chosen = str(trainer.devices)
     on_cpu = trainer.accelerator in ("cpu", "mps") or not torch.cuda.is_available()

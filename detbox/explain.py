@@ -31,21 +31,25 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     if found := re.search(r"Key '([^']+)' (?:not in|is not in)", text):
         full = re.search(r"full_key: (\S+)", text)
         return _unknown_key(full[1] if full else found[1], overrides, config_name)
-    last = str(chain[-1]).strip().splitlines()
+    # OmegaConf's innermost error is a template that the one around it fills in.
+    told = [str(each).strip() for each in chain if "$" not in str(each)]
+    last = told[-1].splitlines() if told else []
     key = re.search(r"full_key: (\S+)", text)
     where = next((o for o in overrides if key and o.lstrip("+~").startswith(key[1])), "")
     return f"{where + ': ' if where else ''}{last[0]}" if last else type(error).__name__
 
 
-def is_composition_error(error: BaseException) -> bool:
-    """Whether Hydra or OmegaConf refused the command line or a file of `conf/`."""
-    return isinstance(error, (HydraException, OmegaConfBaseException))
-
-
 def _chain(error: BaseException) -> list[BaseException]:
     """The error and what caused it, outermost first."""
     cause = error.__cause__ or error.__context__
-    return [error, *(_chain(cause) if cause and is_composition_error(cause) else [])]
+    return [
+        error,
+        *(
+            _chain(cause)
+            if cause and isinstance(cause, (HydraException, OmegaConfBaseException))
+            else []
+        ),
+    ]
 
 
 def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:

@@ -62,6 +62,7 @@ class Registry:
 
         Raises:
             KeyError: unknown name or key; the message names the nearest ones.
+            ValueError: a value that is not among a setting's choices.
         """
         settings = _plain(config)
         name = settings.pop("name", None)
@@ -69,10 +70,17 @@ class Registry:
             raise KeyError(f"unknown {self.kind} {name!r}{near(str(name), self.names())}")
         builder = self._builders[name]
         known = _settings_of(builder)
-        for key in settings:
+        for key, value in settings.items():
             if key not in known:
                 raise KeyError(f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}")
+            _check_choice(f"{self.kind}.{key}", value, typing.get_type_hints(builder).get(key))
         return partial(builder, **settings)
+
+
+def _check_choice(key: str, value: Any, hint: Any) -> None:
+    choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    if choices and value not in choices:
+        raise ValueError(f"{key} has no choice {value!r}{near(str(value), list(choices))}")
 
 
 def near(name: str, known: list[str]) -> str:
@@ -133,16 +141,20 @@ LOSSES = Registry("loss")
 DATA = Registry("data")
 OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("schedule")
+TRAINERS = Registry("trainer")
+LOGGERS = Registry("logger")
 
 __all__ = [
     "BACKBONES",
     "DATA",
+    "LOGGERS",
     "LOSSES",
     "MATCHERS",
     "MODELS",
     "NECKS",
     "OPTIMIZERS",
     "SCHEDULES",
+    "TRAINERS",
     "Registry",
     "near",
 ]

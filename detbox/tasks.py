@@ -10,14 +10,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
-from detbox.build import build_data, build_module, load_backbone, plain
+from detbox.build import build_data, build_module, build_trainer, load_backbone, plain
 from detbox.checkpoints.run import check_resumable, read_checkpoint
 from detbox.engine.console import say
 from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
-from detbox.engine.trainer import build_trainer, fit_callbacks
+from detbox.engine.seeding import SeedEveryStep
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.evaluation.metrics import tables
+from detbox.evaluation.pictures import ContactSheet
 from detbox.predictor import find_images, load, predict_to_folder
 from detbox.structures import LabelSpace
 
@@ -35,6 +36,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Raises:
         ValueError, FileNotFoundError: the data, the checkpoint or a setting cannot be used.
     """
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
@@ -44,12 +47,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         check_resumable(read_checkpoint(cfg.ckpt), plain(cfg), data.label_space)
     evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, data.label_space), folder)
     loggers = build_loggers(cfg.logger, folder, plain(cfg))
-    callbacks = [
-        evaluation,
-        *fit_callbacks(folder, cfg.seed, cfg.checkpoint_every_steps),
-        *tracking_callbacks(loggers),
-    ]
-    trainer = build_trainer(cfg.trainer, folder, loggers, callbacks)
+    pictures = ContactSheet(folder, data.label_space.names)
+    callbacks = [evaluation, pictures, SeedEveryStep(cfg.seed), *tracking_callbacks(loggers)]
+    trainer = build_trainer(cfg, folder, loggers, callbacks)
     failed = True
     try:
         trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt, weights_only=True)
@@ -85,7 +85,10 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
             OmegaConf.update(run, key, OmegaConf.select(cfg, key))
     data, label_space = build_data(run), LabelSpace.from_dict(stored["label_space"])
     evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, label_space), folder)
-    trainer = build_trainer(cfg.trainer, folder, [], [evaluation])
+    # On other classes the truth has no name here; pycocotools compares by category id.
+    same = data.label_space == label_space
+    pictures = [ContactSheet(folder, label_space.names)] if same else []
+    trainer = build_trainer(cfg, folder, [], [evaluation, *pictures])
     module = build_module(run, label_space)
     trainer.validate(module, data, ckpt_path=cfg.ckpt, weights_only=True, verbose=False)
     return _report(trainer, evaluation, folder)
@@ -113,5 +116,5 @@ def _report(trainer: pl.Trainer, evaluation: CocoEvaluation, folder: Path) -> di
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 say(f"best AP {float(callback.best_model_score):.3f}: {callback.best_model_path}")
-        say(f"checkpoints, metrics and detections: {folder}")
+        say(f"checkpoints, metrics, detections and pictures: {folder}")
     return metrics.scalars()

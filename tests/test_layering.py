@@ -1,0 +1,82 @@
+"""Imports point down a floor; neighbours on a floor do not know each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "detbox"
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("structures", "boxes", "registry"),
+    ("ops",),
+    ("layers",),
+    ("backbones", "necks", "matchers", "losses"),
+    ("models", "criterion", "postprocess"),
+    ("checkpoints",),
+    ("engine", "data", "evaluation"),
+    ("build",),
+    ("predictor", "explain"),
+    ("tasks",),
+    ("cli",),
+)
+FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+PAPERS = ("detector", "heads", "decoder", "deformable_detr", "dab_detr", "dn_detr", "dino")
+"""of detbox/models, older first"""
+ALLOWED = {
+    "lightning": {"engine", "data", "evaluation", "build", "tasks", "cli"},
+    "hydra": {"registry", "build", "explain", "cli", "engine"},
+    "wandb": {"engine"},
+}
+
+
+def imports_of(file: Path) -> list[str]:
+    """All modules that a file imports, also inside functions."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if room_of(file) != "__init__"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_point_down(file: Path) -> None:
+    room = room_of(file)
+    for name in imports_of(file):
+        if name.startswith("detbox."):
+            other = name.split(".")[1]
+            lower = other == room or FLOOR_OF[other] < FLOOR_OF[room]
+            assert lower, f"{file.name} ({room}) imports {name}"
+
+
+def test_newer_papers_import_older_ones() -> None:
+    for file in (PACKAGE / "models").glob("*.py"):
+        if file.stem == "__init__":
+            continue
+        for name in imports_of(file):
+            if name.startswith("detbox.models."):
+                other = name.split(".")[2]
+                assert PAPERS.index(other) < PAPERS.index(file.stem), f"{file.stem} imports {name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_frameworks_stay_on_their_floors(file: Path) -> None:
+    for name in imports_of(file):
+        framework = name.split(".")[0]
+        assert room_of(file) in ALLOWED.get(framework, {room_of(file)}), f"{file} imports {name}"
+        if framework == "wandb":
+            assert file.stem == "dashboard"
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(file) for file in FILES} == set(FLOOR_OF)

@@ -1,0 +1,44 @@
+"""The signature is the schema: keys, types and choices are checked, near misses named."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from detbox.registry import Registry
+
+
+@pytest.fixture
+def parts() -> Registry:
+    registry = Registry("part")
+
+    @registry.register("toy")
+    def toy(thing: object, *, width: int = 3, mode: Literal["fast", "slow"] = "fast") -> tuple:
+        return thing, width, mode
+
+    return registry
+
+
+def test_objects_are_positional_and_settings_come_by_name(parts: Registry) -> None:
+    assert parts.build({"name": "toy", "width": 5}, "thing") == ("thing", 5, "fast")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(parts: Registry) -> None:
+    with pytest.raises(KeyError, match="did you mean 'toy'"):
+        parts.build({"name": "toi"}, "thing")
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest(parts: Registry) -> None:
+    with pytest.raises(KeyError, match="did you mean 'width'"):
+        parts.build({"name": "toy", "widht": 5}, "thing")
+
+
+def test_a_value_outside_the_choices_is_refused(parts: Registry) -> None:
+    with pytest.raises(ValueError, match=r"part\.mode has no choice 'slo'; did you mean 'slow'"):
+        parts.build({"name": "toy", "mode": "slo"}, "thing")
+
+
+def test_a_name_is_registered_once(parts: Registry) -> None:
+    with pytest.raises(KeyError, match="registered already"):
+        parts.register("toy")(lambda: None)
