@@ -42,14 +42,14 @@ class Bar:
             row = self._live.add_task(name, total=None if total == float("inf") else total, text="")
         self._tasks.append(_Task(name, total, row, spoke=time.monotonic()))
 
-    def advance(self) -> None:
-        """One step of the innermost task is done."""
+    def advance(self, steps: int = 1) -> None:
+        """So many steps of the innermost task are done."""
         if not self._tasks:
             return
         task = self._tasks[-1]
-        task.done += 1
+        task.done += steps
         if self._live is not None and task.row is not None:
-            self._live.advance(task.row)
+            self._live.advance(task.row, steps)
         elif time.monotonic() - task.spoke > self.silence:
             self.tell("")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -69,10 +70,24 @@ class DetectionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule, stepped once per training step."""
-        total = int(self.trainer.estimated_stepping_batches)
-        per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
-        return self.optimization(self.detector, total, per_epoch)
+        return self.optimization(self.detector, *planned_steps(self.trainer))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `detbox.load` needs beside the weights."""
         checkpoint["detbox"] = {"config": self.config, "label_space": self.label_space.to_dict()}
+
+
+def planned_steps(trainer: pl.Trainer) -> tuple[int, int]:
+    """Optimizer steps of the whole run, and of one epoch.
+
+    Lightning's own estimate would open the loader before a checkpoint is read, and a resumed run
+    would then begin its epoch again.
+    """
+    batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    limit = trainer.limit_train_batches
+    # As in the trainer: a whole number counts batches, a fraction is a share of them.
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
+    total = per_epoch * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 0
+    limits = [steps for steps in (total, trainer.max_steps) if steps > 0]
+    return min(limits, default=per_epoch), per_epoch

@@ -32,6 +32,7 @@ class ConsoleProgress(ProgressBar):
         self._bar = Bar()
         self._done = 0
         self._validated = False
+        self._in_epoch = False
 
     def disable(self) -> None:
         """Print nothing from now on; Lightning calls it on every rank but the first."""
@@ -46,13 +47,19 @@ class ConsoleProgress(ProgressBar):
         self._done = trainer.global_step * trainer.accumulate_grad_batches
         self._forecast = Forecast(self._done, _total_batches(trainer))
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar of an epoch."""
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Open the bar of an epoch; a run that resumes inside one starts behind its beginning."""
+        if self._in_epoch:
+            return
+        self._in_epoch = True
         self._epoch_start = time.perf_counter()
         self._speed, self._validated = Speed(), False
         self._epoch_means, self._recent = Means(self.final), Means(self.final)
         if self._enabled:
             self._bar.open(_epoch(trainer), trainer.num_training_batches)
+            self._bar.advance(batch_idx)
 
     def on_train_batch_end(
         self,
@@ -78,6 +85,7 @@ class ConsoleProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Replace the bar by the epoch's line."""
+        self._in_epoch = False
         self._bar.close()
         figures = [f"{name} {value:.3f}" for name, value in self._metrics(trainer)]
         took = clock(time.perf_counter() - self._epoch_start)

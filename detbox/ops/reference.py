@@ -28,7 +28,9 @@ def ms_deform_attn(
     batch, _, heads, width = value.shape
     num_queries, num_points = locations.shape[1], locations.shape[4]
     grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (L, B*heads, Q, P, 2)
-    scales = weights.permute(3, 0, 2, 1, 4).reshape(-1, batch * heads, 1, num_queries, num_points)
+    scales = weights.permute(3, 0, 2, 1, 4).reshape(
+        len(shapes), batch * heads, 1, num_queries, num_points
+    )
     output = value.new_zeros(batch * heads, width, num_queries)
     levels = value.split([height * width_ for height, width_ in shapes], dim=1)
     for level, shape, grid, scale in zip(levels, shapes, grids, scales, strict=True):

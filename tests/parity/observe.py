@@ -1,0 +1,86 @@
+"""Watch a forward pass from outside: hooks on our modules, and chosen draws put in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from detbox.models.detector import Detector
+from detbox.models.dino import ContrastiveDenoiser, NoiseDraws
+
+
+class Call:
+    """One call of a module."""
+
+    def __init__(self, inputs: tuple[Any, ...], output: Any) -> None:
+        self.inputs, self.output = inputs, output
+
+
+class Observation(dict[str, list[Call]]):
+    """All calls of the watched modules, by the module's name in the detector."""
+
+    def outputs(self, name: str) -> list[Any]:
+        """What a module returned, call by call."""
+        return [call.output for call in self[name]]
+
+
+@contextmanager
+def watched(detector: Detector) -> Iterator[Observation]:
+    """Record every call of every module of the detector outside its backbone."""
+    seen = Observation()
+    with ExitStack() as stack:
+        for name, module in detector.named_modules():
+            if not name.startswith("backbone."):
+                handle = module.register_forward_hook(_recorder(seen, name))
+                stack.callback(handle.remove)
+        yield seen
+
+
+def _recorder(seen: Observation, name: str) -> Any:
+    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        seen.setdefault(name, []).append(Call(inputs, output))
+
+    return record
+
+
+@contextmanager
+def chosen_tokens(detector: Detector, index: Tensor | None) -> Iterator[list[Tensor]]:
+    """Collect the indices that the query selection finds; go on with `index` where given."""
+    proposals = detector.query_source.proposals
+    select, found = proposals.select, []
+
+    def selected(scores: Tensor, count: int) -> Tensor:
+        found.append(select(scores, count))
+        return found[0] if index is None else index
+
+    with patch.object(proposals, "select", selected):
+        yield found
+
+
+@contextmanager
+def given_draws(denoiser: ContrastiveDenoiser, draws: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let the denoiser draw what was drawn in the recording, where anything was."""
+    if "label_flip_uniform" not in draws:
+        yield
+        return
+    fixed = noise_draws(draws, denoiser.label_noise)
+
+    def draw(count: int, like: Tensor) -> NoiseDraws:
+        assert count == len(fixed.flip), f"{len(fixed.flip)} draws recorded, {count} asked for"
+        return fixed
+
+    with patch.object(denoiser, "draw", draw):
+        yield
+
+
+def noise_draws(draws: Mapping[str, Tensor], label_noise: float) -> NoiseDraws:
+    """Recorded draws as ours: theirs hold one replacement per flipped label, ours one per label."""
+    flip = draws["label_flip_uniform"]
+    replacement = torch.zeros(len(flip), dtype=torch.int64)
+    replacement[flip < label_noise / 2] = draws["label_replacement"]
+    return NoiseDraws(flip, replacement, draws["box_sign_bits"], draws["box_magnitude_uniform"])

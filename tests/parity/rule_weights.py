@@ -1,0 +1,60 @@
+"""Weights of full-size models: a function of official names, kept with the recordings."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detbox.checkpoints.official import load_official, official_names
+from detbox.models.detector import Detector
+
+
+def load_rule(folder: Path) -> ModuleType:
+    """The `fill_rule.py` of a folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = folder / "fill_rule.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: full-size recordings need the rule of their weights")
+    spec = importlib.util.spec_from_file_location("fill_rule", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def fill(detector: Detector, rule: ModuleType, meta: Mapping[str, Any]) -> None:
+    """Give every tensor its value by rule, through the official names."""
+    own, official = detector.state_dict(), official_names(detector)
+    filled = {}
+    for name, aliases in official.items():
+        value = rule.tensor(
+            canonical(aliases), own[name].shape, meta["salt"], meta["salts"], meta["gains"]
+        )
+        filled |= dict.fromkeys(aliases, torch.from_numpy(value))
+    load_official(detector, filled)
+
+
+def canonical(aliases: tuple[str, ...]) -> str:
+    """The one of several names of a tensor that the rule goes by: the shortest, then the first."""
+    return min(aliases, key=lambda name: (len(name), name))
+
+
+def images(rule: ModuleType, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels (B, 3, H, W) by rule, zero-padded, and their mask (B, H, W)."""
+    height, width = (int(each) for each in sizes.amax(0))
+    pixels = torch.zeros(len(sizes), 3, height, width)
+    mask = torch.ones(len(sizes), height, width, dtype=torch.bool)
+    for image, (h, w) in enumerate(sizes.tolist()):
+        pixels[image, :, :h, :w] = torch.from_numpy(rule.input_array(f"image{image}", (3, h, w)))
+        mask[image, :h, :w] = False
+    return pixels, mask

@@ -1,0 +1,1 @@
+"""Recordings of single functions: each module answers for one file."""
