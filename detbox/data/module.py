@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import lightning as L
+import lightning.pytorch as pl
 import numpy as np
 
 from detbox.data.coco import CocoSplit, read_split
@@ -30,7 +30,7 @@ class Loading(NamedTuple):
     """decoding processes per rank, at most one per core"""
 
 
-class DataModule(L.LightningDataModule):
+class DataModule(pl.LightningDataModule):
     """A training and a validation split, each read when it is first asked for.
 
     Args:

@@ -12,6 +12,7 @@ from rich import get_console
 
 LINES = (
     "💡 Tip:",
+    "`Trainer(limit_",
     "GPU available:",
     "TPU available:",
     "HPU available:",

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from detbox.boxes import to_xyxy
-from detbox.structures import Batch, Detections, ImageBatch
+from detbox.structures import Batch, Detections
 
 
 class Panel(NamedTuple):
@@ -34,24 +34,15 @@ def panel(
         names: class names in label order.
         threshold: least score of a detection that is shown.
     """
-    start = batch.targets.starts[image]
-    true = slice(start, start + batch.targets.counts[image])
-    true_boxes, true_labels = to_xyxy(batch.targets.boxes[true]), batch.targets.labels[true]
+    true_labels, true_boxes = batch.targets.of(image)
     kept = detections.scores >= threshold
     found, scores = _shares(detections.boxes[kept], batch.sizes[image]), detections.scores[kept]
     boxes = {
-        "ground_truth": _layer(true_boxes, true_labels, [None] * len(true_labels), names),
+        "ground_truth": _layer(to_xyxy(true_boxes), true_labels, [None] * len(true_labels), names),
         "prediction": _layer(found, detections.labels[kept], scores.tolist(), names),
     }
-    return Panel(_pixels(batch.images, image), f"image_{batch.image_ids[image]}", boxes)
-
-
-def _pixels(images: ImageBatch, image: int) -> np.ndarray:
-    """The unpadded part, height and width last to channels last."""
-    inside = ~images.mask[image]
-    height, width = int(inside[:, 0].sum()), int(inside[0].sum())
-    pixels: np.ndarray = images.pixels[image, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-    return pixels
+    pixels: np.ndarray = batch.images.unpadded(image).permute(1, 2, 0).cpu().numpy()
+    return Panel(pixels, f"image_{batch.image_ids[image]}", boxes)
 
 
 def _shares(boxes_px: Tensor, size: Tensor) -> Tensor:
