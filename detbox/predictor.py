@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from detbox.build import build_detector, build_postprocess
+from detbox.checkpoints.run import read_checkpoint
 from detbox.data.dataset import Sample
 from detbox.data.images import UnreadableImageError, read_image
 from detbox.data.loading import collate
@@ -127,7 +128,7 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
         ValueError: it is no detbox checkpoint, or its tensors do not fit its configuration.
     """
     path = Path(checkpoint).expanduser()
-    content = _read(path)
+    content = read_checkpoint(path)
     cfg = OmegaConf.create(content["detbox"]["config"])
     label_space = LabelSpace.from_dict(content["detbox"]["label_space"])
     detector = build_detector(cfg, len(label_space))
@@ -212,25 +213,6 @@ def predict_to_folder(
     if not images:
         raise ValueError(f"none of {len(skipped)} images could be read; see {written.predictions}")
     return written
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {path}; training writes them into its run folder"
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    # The unpickler raises whatever it trips over in a file that is something else.
-    except Exception as error:
-        raise ValueError(f"{path} is no detbox checkpoint: {error}") from error
-    missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise ValueError(
-            f"{path} is no detbox checkpoint: it lacks {sorted(missing)}; "
-            "for an official one build the detector and call detbox.load_official"
-        )
-    return content
 
 
 def _fill(detector: nn.Module, state: dict[str, Tensor], path: Path) -> None:
