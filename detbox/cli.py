@@ -74,6 +74,9 @@ def _run(command: Callable[[], Any], name: str) -> None:
         command()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain(error, sys.argv[1:], name))
+    except Exception as error:
+        _stop_if_meant_for_people(error)
+        raise
 
 
 @contextmanager
@@ -87,9 +90,9 @@ def _one_message() -> Iterator[None]:
     except KeyboardInterrupt:
         _stop("stopped by keyboard; go on with ckpt=RUN/checkpoints/last.ckpt", 130)
     except Exception as error:
-        if _is_multirun() or not _meant_for_people(error):
-            raise
-        _stop(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+        if not _is_multirun():
+            _stop_if_meant_for_people(error)
+        raise
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
@@ -101,15 +104,13 @@ def _is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _meant_for_people(error: Exception) -> bool:
+def _stop_if_meant_for_people(error: Exception) -> None:
     """Errors that detbox itself raised say what to do; others are bugs and need their traceback."""
-    if isinstance(error, MisconfigurationException):
-        return True
-    if not isinstance(error, (ValueError, KeyError, RuntimeError, OSError)):
-        return False
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    package = Path(__file__).parent
-    return package in Path(frame.filename).parents
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    ours = Path(__file__).parent in raised_in.parents
+    kinds = (ValueError, KeyError, RuntimeError, OSError)
+    if isinstance(error, MisconfigurationException) or (ours and isinstance(error, kinds)):
+        _stop(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
 def _folder() -> Path:
@@ -123,7 +124,7 @@ def _with_data_of_checkpoint(arguments: list[str]) -> list[str]:
     if "data" in given or not given.get("ckpt"):
         return arguments
     name = read_checkpoint(given["ckpt"])["detbox"]["config"]["data"]["name"]
-    return [*arguments, f"data={name}"]
+    return [arguments[0], f"data={name}", *arguments[1:]]
 
 
 def _refuse_nested_launch(trainer: DictConfig) -> None:

@@ -76,7 +76,8 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     Raises:
         ValueError, FileNotFoundError: no such checkpoint or data, or no class in common.
     """
-    stored = read_checkpoint(cfg.ckpt)["detbox"]
+    checkpoint = read_checkpoint(cfg.ckpt)
+    stored = checkpoint["detbox"]
     run = OmegaConf.create(stored["config"])
     if run.data.name != cfg.data.name:
         run.data = cfg.data
@@ -90,7 +91,9 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     pictures = [ContactSheet(folder, label_space.names)] if same else []
     trainer = build_trainer(cfg, folder, [], [evaluation, *pictures])
     module = build_module(run, label_space)
-    trainer.validate(module, data, ckpt_path=cfg.ckpt, weights_only=True, verbose=False)
+    # Not by `ckpt_path`: Lightning would ask for the callbacks that wrote the checkpoint.
+    module.load_state_dict(checkpoint["state_dict"])
+    trainer.validate(module, data, verbose=False)
     return _report(trainer, evaluation, folder)
 
 

@@ -1,0 +1,178 @@
+"""Parameter groups, schedules, and how many steps a run will take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from engine_toys import ToyModule, loader, trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from detbox.engine.module import planned_steps
+from detbox.engine.optimization import Factor, Optimization, parameter_groups
+from detbox.registry import OPTIMIZERS, SCHEDULES
+
+FACTORS = {r"^backbone\.": 0.1, "sampling_offsets": 0.5, "bias": 0.2}
+
+
+def network() -> nn.Module:
+    """A backbone with a frozen stem, and an encoder whose two heads are one."""
+    backbone = nn.ModuleDict({"stem": nn.Linear(2, 2), "stage": nn.Linear(2, 2)})
+    backbone["stem"].requires_grad_(False)
+    head = nn.Linear(2, 2)
+    encoder = nn.ModuleDict({"sampling_offsets": nn.Linear(2, 2), "norm": nn.LayerNorm(2)})
+    return nn.ModuleDict({"backbone": backbone, "encoder": encoder, "first": head, "last": head})
+
+
+def names_by_rate(groups: list[dict[str, Any]]) -> dict[float, set[str]]:
+    return {group["lr"]: set(group["parameter_names"]) for group in groups}
+
+
+@pytest.mark.parametrize("factors", [{}, FACTORS, {".": 2.0}, {"nowhere": 0.1}])
+def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none(
+    factors: dict[str, float],
+) -> None:
+    module = network()
+    groups = parameter_groups(module, 1e-4, factors)
+    chosen = [id(parameter) for group in groups for parameter in group["params"]]
+    expected = [id(parameter) for parameter in module.parameters() if parameter.requires_grad]
+    assert sorted(chosen) == sorted(expected)
+    assert all(group["params"] for group in groups)
+
+
+def test_names_stand_beside_their_parameters() -> None:
+    module = network()
+    by_name = dict(module.named_parameters())
+    for group in parameter_groups(module, 1e-4, FACTORS):
+        for name, parameter in zip(group["parameter_names"], group["params"], strict=True):
+            assert by_name[name] is parameter
+
+
+def test_the_first_pattern_that_is_found_sets_the_rate() -> None:
+    assert names_by_rate(parameter_groups(network(), 1.0, FACTORS)) == {
+        0.1: {"backbone.stage.weight", "backbone.stage.bias"},
+        0.5: {"encoder.sampling_offsets.weight", "encoder.sampling_offsets.bias"},
+        0.2: {"encoder.norm.bias", "first.bias"},
+        1.0: {"encoder.norm.weight", "first.weight"},
+    }
+
+
+def test_groups_have_names_that_a_dashboard_can_show() -> None:
+    names = {group["name"] for group in parameter_groups(network(), 1.0, FACTORS)}
+    assert names == {"base", "backbone", "sampling_offsets", "bias"}
+
+
+def test_adamw_lowers_the_backbone_and_decays_everything() -> None:
+    optimizer = OPTIMIZERS.build({"name": "adamw"}, network())
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == pytest.approx({"base": 1e-4, "backbone": 1e-5})
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4}
+
+
+def schedule(total: int, per_epoch: int, **settings: Any) -> Factor:
+    return SCHEDULES.build(settings, total, per_epoch)
+
+
+def test_a_step_schedule_drops_at_the_start_of_its_epochs() -> None:
+    factor = schedule(60, 5, name="step", drop_epochs=[4, 8], gamma=0.1)
+    by_epoch = [{factor(index) for index in range(5 * e, 5 * e + 5)} for e in range(12)]
+    assert all(len(each) == 1 for each in by_epoch)
+    assert [each.pop() for each in by_epoch] == pytest.approx([1] * 4 + [0.1] * 4 + [0.01] * 4)
+
+
+def test_the_default_step_schedule_is_that_of_twelve_epochs() -> None:
+    factor = schedule(120, 10, name="step")
+    assert [factor(index) for index in (0, 109, 110, 119)] == pytest.approx([1, 1, 0.1, 0.1])
+
+
+def test_half_a_cosine_goes_from_one_to_the_final_factor() -> None:
+    factor = schedule(100, 10, name="cosine", final_factor=0.2)
+    values = [factor(index) for index in range(101)]
+    assert values[0] == 1
+    assert values[50] == pytest.approx(0.6)
+    assert values[100] == pytest.approx(0.2)
+    assert values == sorted(values, reverse=True)
+    assert factor(150) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", ["step", "cosine"])
+def test_warm_up_rises_linearly_and_never_starts_at_zero(name: str) -> None:
+    factor = schedule(1000, 100, name=name, warmup_steps=4)
+    assert [factor(index) for index in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize("name", ["step", "cosine"])
+def test_a_run_that_is_all_warm_up_still_has_a_schedule(name: str) -> None:
+    factor = schedule(3, 3, name=name, warmup_steps=5)
+    assert all(0 < factor(index) < 1 for index in range(3))
+
+
+def test_the_schedule_multiplies_every_groups_own_rate() -> None:
+    optimization = Optimization(
+        OPTIMIZERS.bind({"name": "adamw", "lr": 1.0}), SCHEDULES.bind({"name": "cosine"})
+    )
+    made = optimization(network(), 10, 5)
+    assert made["lr_scheduler"]["interval"] == "step"
+    for _ in range(5):
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    rates = {group["name"]: group["lr"] for group in made["optimizer"].param_groups}
+    assert rates == pytest.approx({"base": 0.5, "backbone": 0.05})
+
+
+class ToyData(pl.LightningDataModule):
+    """So many batches for training."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader:
+        return loader(self.batches)
+
+
+class Planner(ToyModule):
+    """Remembers the plan, and the steps done at the end of each epoch."""
+
+    def on_train_start(self) -> None:
+        self.planned = planned_steps(self.trainer)
+        self.done: list[int] = []
+
+    def on_train_epoch_end(self) -> None:
+        self.done.append(self.trainer.global_step)
+
+
+RUNS: list[dict[str, Any]] = [
+    {"max_epochs": 2},
+    {"max_epochs": 2, "accumulate_grad_batches": 3},
+    {"max_epochs": 2, "accumulate_grad_batches": 20},
+    {"max_epochs": 2, "limit_train_batches": 3},
+    {"max_epochs": 2, "limit_train_batches": 30},
+    {"max_epochs": 2, "limit_train_batches": 0.55},
+    {"max_epochs": 2, "limit_train_batches": 5, "accumulate_grad_batches": 2},
+    {"max_epochs": 3, "max_steps": 9},
+    {"max_epochs": 1, "max_steps": 99},
+    {"max_epochs": 3, "max_steps": 5, "accumulate_grad_batches": 3},
+    {"max_epochs": -1, "max_steps": 9},
+]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers:UserWarning",
+    "ignore:.*no `val_dataloader`:UserWarning",
+    "ignore:.*LeafSpec:FutureWarning",
+)
+@pytest.mark.parametrize("settings", RUNS, ids=str)
+def test_the_planned_steps_are_those_a_trainer_takes(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    module = Planner()
+    trainer(tmp_path, **settings).fit(module, datamodule=ToyData(7))
+    total, per_epoch = module.planned
+    assert module.trainer.global_step == total
+    assert module.done[0] == min(per_epoch, total)
+    assert torch.isfinite(module.detector.weight).all()
