@@ -76,6 +76,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     Raises:
         ValueError, FileNotFoundError: no such checkpoint or data, or no class in common.
     """
+    _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
     checkpoint = read_checkpoint(cfg.ckpt)
     stored = checkpoint["detbox"]
     run = OmegaConf.create(stored["config"])
@@ -103,10 +104,17 @@ def predict(cfg: DictConfig, folder: Path) -> None:
     Raises:
         ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
     """
+    _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
+    _require(cfg, "source", "FILE, FOLDER or a quoted GLOB")
     sources = find_images(cfg.source)
     predictor = load(cfg.ckpt, cfg.device)
     written = predict_to_folder(predictor, sources, folder, cfg.threshold)
     say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
+
+
+def _require(cfg: DictConfig, key: str, example: str) -> None:
+    if OmegaConf.is_missing(cfg, key):
+        raise ValueError(f"{key} is missing; give {key}={example}")
 
 
 def _report(trainer: pl.Trainer, evaluation: CocoEvaluation, folder: Path) -> dict[str, float]:

@@ -31,7 +31,7 @@ def test_every_option_composes(group: str, option: str) -> None:
 @pytest.mark.parametrize("kind", sorted(set(REGISTRIES) - {"loss", "trainer"}))
 def test_every_registered_name_has_its_yaml(kind: str) -> None:
     names = {option for group, option in OPTIONS if group == kind}
-    assert set(REGISTRIES[kind].names()) <= names
+    assert {name for name in REGISTRIES[kind].names() if _is_ours(kind, name)} <= names
 
 
 @pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: file.stem)
@@ -51,3 +51,8 @@ def test_no_file_instantiates_by_dotted_path() -> None:
 def test_a_composed_configuration_is_plain_data() -> None:
     plain = build.plain(detbox.compose("experiment=quickstart"))
     assert OmegaConf.create(plain).model.num_queries == 50
+
+
+def _is_ours(kind: str, name: str) -> bool:
+    """Other tests register parts of their own, which have no YAML."""
+    return REGISTRIES[kind].bind({"name": name}).func.__module__.startswith("detbox.")

@@ -30,6 +30,7 @@ def classifier() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *names, revision: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 

