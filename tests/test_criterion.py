@@ -140,6 +140,17 @@ def test_under_autocast_terms_are_computed_in_float32() -> None:
     torch.testing.assert_close(terms, criterion()(exact, TARGETS))
 
 
+def test_losses_run_outside_autocast() -> None:
+    def product(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor:
+        return (predictions.logits @ predictions.logits.mT).sum()
+
+    matcher = MATCHERS.build({"name": "hungarian"})
+    alone = Criterion(matcher, {"product": product}, {"product": 1.0})
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = alone(outputs(), TARGETS)
+    torch.testing.assert_close(terms, alone(outputs(), TARGETS), rtol=0, atol=0)
+
+
 def test_float64_predictions_give_float64_terms() -> None:
     each = random_predictions(2, 6)
     double = each._replace(logits=each.logits.double(), boxes=each.boxes.double())

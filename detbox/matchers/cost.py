@@ -47,8 +47,37 @@ class FocalBoxCost:
         return positive - negative
 
 
+Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class CostMatcher:
+    """Match all prediction sets of a step in one call, image by image.
+
+    Args:
+        cost: logits (B, Q, K), boxes (B, Q, 4), labels (B, N), boxes (B, N, 4) -> (B, Q, N).
+        solve: cost matrix (Q, N) of one image -> matched queries and targets.
+    """
+
+    def __init__(self, cost: Cost, solve: Solve) -> None:
+        self.cost = cost
+        self.solve = solve
+
+    @torch.no_grad()
+    def __call__(self, sets: Sequence[PredictionSet], targets: Targets) -> list[Matches]:
+        """One `Matches` per set.
+
+        Raises:
+            RuntimeError: a cost is not finite, so the predictions have diverged.
+        """
+        return [
+            assign(costs, targets, self.solve)
+            for costs in per_image_costs(self.cost, sets, targets)
+        ]
+
+
 def per_image_costs(
-    cost: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    cost: Cost,
     sets: Sequence[PredictionSet],
     targets: Targets,
 ) -> list[list[np.ndarray]]:
@@ -77,11 +106,7 @@ def per_image_costs(
     ]
 
 
-def assign(
-    costs: Sequence[np.ndarray],
-    targets: Targets,
-    solve: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-) -> Matches:
+def assign(costs: Sequence[np.ndarray], targets: Targets, solve: Solve) -> Matches:
     """Solve each image's cost matrix and join the pairs as flat indices on the targets' device."""
     pairs = [
         (np.full_like(query, image), query, target + start)

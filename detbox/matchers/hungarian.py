@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from scipy.optimize import linear_sum_assignment
 
-from detbox.matchers.cost import FocalBoxCost, assign, per_image_costs
+from detbox.matchers.cost import CostMatcher, FocalBoxCost
 from detbox.registry import MATCHERS
-from detbox.structures import Matches, PredictionSet, Targets
-
-
-class HungarianMatcher:
-    """Match all prediction sets of a step in one call, optimally per image."""
-
-    def __init__(self, cost: FocalBoxCost) -> None:
-        self.cost = cost
-
-    @torch.no_grad()
-    def __call__(self, sets: Sequence[PredictionSet], targets: Targets) -> list[Matches]:
-        """One `Matches` per set, queries ascending inside an image.
-
-        Raises:
-            RuntimeError: a cost is not finite, so the predictions have diverged.
-        """
-        return [
-            assign(costs, targets, linear_sum_assignment)
-            for costs in per_image_costs(self.cost, sets, targets)
-        ]
 
 
 @MATCHERS.register("hungarian")
@@ -40,6 +17,7 @@ def hungarian(
     alpha: float = 0.25,
     gamma: float = 2.0,
     eps: float = 1e-6,
-) -> HungarianMatcher:
+) -> CostMatcher:
     """Hungarian matching on focal, L1 and GIoU cost (Deformable DETR, app. A.4)."""
-    return HungarianMatcher(FocalBoxCost(class_weight, l1_weight, giou_weight, alpha, gamma, eps))
+    cost = FocalBoxCost(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+    return CostMatcher(cost, linear_sum_assignment)

@@ -8,16 +8,18 @@ from itertools import permutations
 import pytest
 import torch
 from scenes import random_predictions, random_targets
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torchvision import ops
 
 from detbox import matchers  # noqa: F401  (importing registers)
-from detbox.matchers.cost import FocalBoxCost
-from detbox.matchers.hungarian import HungarianMatcher
+from detbox.boxes import to_xyxy
+from detbox.matchers.cost import CostMatcher, FocalBoxCost
 from detbox.registry import MATCHERS
 from detbox.structures import Matches, PredictionSet, Targets
 
 COST = FocalBoxCost()
-match = HungarianMatcher(COST)
+match = CostMatcher(COST, linear_sum_assignment)
 
 
 def pairs(matches: Matches) -> set[tuple[int, int, int]]:
@@ -37,6 +39,19 @@ def cheapest(cost: Tensor) -> float:
     columns = range(cost.shape[1])
     orders = permutations(range(cost.shape[0]), cost.shape[1])
     return min(sum(cost[order[n], n].item() for n in columns) for order in orders)
+
+
+def test_the_cost_is_focal_plus_l1_minus_giou() -> None:
+    predictions, targets = random_predictions(1, 5), random_targets(3)
+    share = predictions.logits[0].sigmoid()[:, targets.labels].double()
+    positive = 0.25 * (1 - share) ** 2 * -share.log()
+    negative = 0.75 * share**2 * -(1 - share).log()
+    boxes, truth = predictions.boxes[0].double(), targets.boxes.double()
+    l1 = (boxes[:, None] - truth).abs().sum(-1)
+    giou = ops.generalized_box_iou(to_xyxy(boxes), to_xyxy(truth))
+    expected = 2 * (positive - negative) + 5 * l1 - 2 * giou
+    found = image_cost(predictions, targets, 0).double()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -137,7 +152,7 @@ def test_half_precision_is_matched_in_float32() -> None:
         seen.extend(each.dtype for each in inputs if each.is_floating_point())
         return COST(*inputs)
 
-    (found,) = HungarianMatcher(cost)([half], targets)  # type: ignore[arg-type]
+    (found,) = CostMatcher(cost, linear_sum_assignment)([half], targets)  # type: ignore[arg-type]
     exact = half._replace(logits=half.logits.float(), boxes=half.boxes.float())
     assert set(seen) == {torch.float32}
     assert pairs(found) == pairs(match([exact], targets)[0])
