@@ -58,7 +58,17 @@ def adamw(
         betas: decay of the first and second moment.
         lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
             wins. Default: `{"^backbone\\\\.": 0.1}`.
+
+    Raises:
+        ValueError: a given pattern is found in no parameter's name.
     """
+    names = [name for name, _ in module.named_parameters()]
+    for pattern in lr_factors or ():
+        if not any(re.search(pattern, name) for name in names):
+            raise ValueError(
+                f"optimizer.lr_factors: {pattern!r} is found in no parameter's name; "
+                f"names look like {', '.join(names[:: max(1, len(names) // 4)])}"
+            )
     factors = {r"^backbone\.": 0.1} if lr_factors is None else lr_factors
     groups = parameter_groups(module, lr, factors)
     return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)

@@ -37,10 +37,10 @@ class CocoEvaluator:
 
     def __init__(self, annotation_file: str | Path, label_space: LabelSpace) -> None:
         self.annotation_file = Path(annotation_file)
-        self.label_space = label_space
         self._truth = load_ground_truth(annotation_file)
+        categories = self._truth.dataset["categories"]
+        self.label_space = _spoken(categories, label_space, self.annotation_file)
         self._detections: dict[int, Detections] = {}
-        _check_categories(self._truth.dataset["categories"], label_space, self.annotation_file)
 
     def update(self, image_ids: Sequence[int], detections: Sequence[Detections]) -> None:
         """Add the detections of some images.
@@ -124,6 +124,18 @@ def _entries(image_id: int, found: Detections, space: LabelSpace) -> Iterator[di
             "bbox": [round(number, BOX_DECIMALS) for number in box],
             "score": round(confidence, SCORE_DECIMALS),
         }
+
+
+def _spoken(categories: list[dict], space: LabelSpace, path: Path) -> LabelSpace:
+    """The detector's classes with the ids that the file gives their names.
+
+    Where the file lacks one of the names, the ids stay, and must be shared at least in part.
+    """
+    ids = {str(category["name"]): int(category["id"]) for category in categories}
+    if ids.keys() >= set(space.names):
+        return LabelSpace(space.names, tuple(ids[name] for name in space.names))
+    _check_categories(categories, space, path)
+    return space
 
 
 def _check_categories(categories: list[dict], space: LabelSpace, path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from detbox.engine.module import planned_steps
-from detbox.engine.optimization import Factor, Optimization, parameter_groups
+from detbox.engine.optimization import Factor, Optimization, adamw, parameter_groups
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
 FACTORS = {r"^backbone\.": 0.1, "sampling_offsets": 0.5, "bias": 0.2}
@@ -176,3 +176,8 @@ def test_the_planned_steps_are_those_a_trainer_takes(
     assert module.trainer.global_step == total
     assert module.done[0] == min(per_epoch, total)
     assert torch.isfinite(module.detector.weight).all()
+
+
+def test_a_pattern_that_hits_no_parameter_is_refused() -> None:
+    with pytest.raises(ValueError, match="'bakbone' is found in no parameter's name"):
+        adamw(nn.Linear(2, 2), lr_factors={"bakbone": 0.1})

@@ -309,3 +309,20 @@ def test_tables_show_every_class_within_80_columns(tmp_path: Path, copies: int) 
     assert all(name in text for name in found.scalars())
     assert f"{found.AP:.3f}" in text
     assert "…" not in text
+
+
+def test_a_file_with_other_ids_is_matched_by_name(tmp_path: Path) -> None:
+    categories = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}]
+    box = [10.0, 10.0, 20.0, 20.0]
+    truth = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 64, "width": 64}],
+        "categories": categories,
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": box}],
+    }
+    file = tmp_path / "truth.json"
+    file.write_text(json.dumps(truth))
+    evaluator = CocoEvaluator(file, LabelSpace(("cat", "dog"), (3, 7)))
+    found = Detections(torch.tensor([[10.0, 10.0, 30.0, 30.0]]), torch.ones(1), torch.tensor([0]))
+    evaluator.update([1], [found])
+    assert evaluator.results()[0]["category_id"] == 7
+    assert evaluator.compute().AP == pytest.approx(1.0)
