@@ -21,9 +21,8 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## train the default job on the embedded data, evaluate, leave pictures
 	$(BIN)/python tools/train.py experiment=quickstart hydra.run.dir=$(RUNS)/demo $(DEMO)
-	$(BIN)/python tools/evaluate.py ckpt=$(RUNS)/demo/checkpoints/last.ckpt hydra.run.dir=$(RUNS)/demo/evaluation
-	$(BIN)/python tools/predict.py ckpt=$(RUNS)/demo/checkpoints/last.ckpt source=shapes \
-		hydra.run.dir=$(RUNS)/demo/pictures
+	$(BIN)/python tools/evaluate.py ckpt=$(RUNS)/demo/checkpoints/best.ckpt hydra.run.dir=$(RUNS)/demo/evaluation
+	$(BIN)/python tools/predict.py ckpt=$(RUNS)/demo/checkpoints/best.ckpt hydra.run.dir=$(RUNS)/demo/pictures
 
 test: $(READY) lint ## formatting, lint, types and the whole test suite
 	$(BIN)/python -m pytest -q

@@ -101,15 +101,21 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
 def predict(cfg: DictConfig, folder: Path) -> None:
     """Draw and list what a checkpoint finds in a file, a folder or a glob.
 
+    Without `source`, in the first validation pictures of the data that it was trained on.
+
     Raises:
         ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
     """
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
-    _require(cfg, "source", "FILE, FOLDER or a quoted GLOB")
-    sources = find_images(cfg.source)
+    sources = find_images(cfg.source) if cfg.source else _validation_images(cfg.ckpt)
     predictor = load(cfg.ckpt, cfg.device)
     written = predict_to_folder(predictor, sources, folder, cfg.threshold)
     say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
+
+
+def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
+    split = build_data(OmegaConf.create(read_checkpoint(checkpoint)["detbox"]["config"])).val
+    return [split.path(index) for index in range(min(count, split.num_images))]
 
 
 def _require(cfg: DictConfig, key: str, example: str) -> None:

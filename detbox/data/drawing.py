@@ -17,13 +17,13 @@ NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 SUPERSAMPLING = 4
 REFERENCE = 128
 """pixels of a picture that the sizes below are meant for"""
-SHAPE_SIZES = (20.0, 60.0)
+SHAPE_SIZES = (24.0, 64.0)
 HUE_SPREAD = 0.06
 """around the typical hue of a class, as fruit has it: a small detector learns within minutes"""
-TILT = math.pi / 8
+TILT = math.pi / 12
 """largest rotation"""
-OBJECTS = (3, 6)
-MIN_VISIBLE = 0.55
+OBJECTS = (2, 5)
+MIN_VISIBLE = 0.6
 """share of a shape that later ones must leave to be seen"""
 MIN_INSIDE = 0.7
 """share of a shape inside the picture"""
@@ -41,7 +41,7 @@ class Scene(NamedTuple):
 
 
 def draw_scene(size: int, random: np.random.Generator) -> Scene:
-    """A square picture of `size` pixels with three to six shapes."""
+    """A square picture of `size` pixels with two to five shapes."""
     canvas = _background(size, random)
     owner = np.zeros((size, size), dtype=np.int64)
     areas: list[int] = []

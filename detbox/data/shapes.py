@@ -17,7 +17,7 @@ from detbox.data.drawing import NAMES, draw_scene
 
 logger = logging.getLogger("detbox")
 
-VERSION = 3
+VERSION = 4
 """counts changes of the drawing, so that no old pictures are taken for new ones"""
 SPLITS = {"train": 0, "val": 1}
 
