@@ -50,7 +50,7 @@ def test_no_file_instantiates_by_dotted_path() -> None:
 
 def test_a_composed_configuration_is_plain_data() -> None:
     plain = build.plain(detbox.compose("experiment=quickstart"))
-    assert OmegaConf.create(plain).model.num_queries == 50
+    assert OmegaConf.create(plain).model.num_queries == 20
 
 
 def _is_ours(kind: str, name: str) -> bool:

@@ -26,6 +26,7 @@ EPOCH = re.compile(
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
     """Rich's shared console, on a terminal that keeps what it was sent."""
+    monkeypatch.setenv("TERM", "xterm")
     console = rich.get_console()
     state = dict(vars(console))
     terminal = Console(file=io.StringIO(), force_terminal=True, width=160)
@@ -80,7 +81,9 @@ def test_terminal_is_given_back_after_a_failure(
     monkeypatch.setattr(ToyModule, "validation_step", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fit(tmp_path)
-    assert shared._live_stack == []
+    sent = shared.file.getvalue()
+    hidden, shown = sent.rfind("\x1b[?25l"), sent.rfind("\x1b[?25h")
+    assert 0 <= hidden < shown  # the cursor
 
 
 def test_other_ranks_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
