@@ -29,6 +29,7 @@ from detbox.registry import (
     MODELS,
     NECKS,
     OPTIMIZERS,
+    POSTPROCESSES,
     SCHEDULES,
     TRAINERS,
 )
@@ -68,13 +69,16 @@ def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
 def build_criterion(cfg: DictConfig) -> Criterion:
     """Matcher and losses of a configuration."""
     losses_by_name = {str(name): LOSSES.bind(loss) for name, loss in cfg.criterion.losses.items()}
-    weights = {str(name): float(weight) for name, weight in cfg.criterion.weights.items()}
+    weights = {
+        str(name): number(f"criterion.weights.{name}", weight)
+        for name, weight in cfg.criterion.weights.items()
+    }
     return Criterion(MATCHERS.build(cfg.matcher), losses_by_name, weights)
 
 
 def build_postprocess(cfg: DictConfig) -> Postprocess:
     """What turns predictions into detections."""
-    return Postprocess(cfg.postprocess.num_select, cfg.postprocess.nms_iou)
+    return POSTPROCESSES.build(cfg.postprocess)
 
 
 def build_data(cfg: DictConfig) -> DataModule:
@@ -108,6 +112,17 @@ def load_backbone(module: DetectionModule, embedded: bool) -> None:
     scratch by accident.
     """
     load_pretrained(module.detector.backbone, required=not embedded)
+
+
+def number(key: str, value: object) -> float:
+    """A setting outside the typed schemas as a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key} must be a number, got {value!r}")
+    return float(value)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

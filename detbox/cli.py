@@ -87,8 +87,6 @@ def _one_message() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        _stop("stopped by keyboard; go on with ckpt=RUN/checkpoints/last.ckpt", 130)
     except Exception as error:
         if not _is_multirun():
             _stop_if_meant_for_people(error)
@@ -108,9 +106,12 @@ def _stop_if_meant_for_people(error: Exception) -> None:
     """Errors that detbox itself raised say what to do; others are bugs and need their traceback."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     ours = Path(__file__).parent in raised_in.parents
+    told = str(error.args[0]) if error.args else ""
     kinds = (ValueError, KeyError, RuntimeError, OSError)
-    if isinstance(error, MisconfigurationException) or (ours and isinstance(error, kinds)):
-        _stop(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+    # A bare word is what a dictionary raises by accident.
+    written = ours and isinstance(error, kinds) and " " in told
+    if written or isinstance(error, MisconfigurationException):
+        _stop(told if isinstance(error, KeyError) else str(error))
 
 
 def _folder() -> Path:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision import ops
 
 from detbox.boxes import to_xyxy
+from detbox.registry import POSTPROCESSES
 from detbox.structures import Detections, PredictionSet
 
 
@@ -51,6 +52,12 @@ class Postprocess:
         if self.nms_iou is None:
             return detections
         return [suppress(image, self.nms_iou) for image in detections]
+
+
+@POSTPROCESSES.register("top")
+def top(*, num_select: int = 300, nms_iou: float | None = None) -> Postprocess:
+    """The `num_select` best (query, class) pairs, with class-agnostic suppression if asked for."""
+    return Postprocess(num_select, nms_iou)
 
 
 def suppress(detections: Detections, iou: float) -> Detections:

@@ -26,6 +26,7 @@ from detbox.data.loading import collate
 from detbox.data.transforms import Recipe, fit, view
 from detbox.evaluation.drawing import draw
 from detbox.postprocess import Postprocess, select
+from detbox.registry import some
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
 Source: TypeAlias = "str | Path | Image.Image | np.ndarray"
@@ -133,7 +134,7 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
     label_space = LabelSpace.from_dict(content["detbox"]["label_space"])
     detector = build_detector(cfg, len(label_space))
     _fill(detector, content["state_dict"], path)
-    where = _best_device() if device == "auto" else torch.device(device)
+    where = _best_device() if device == "auto" else _checked_device(str(device))
     return Predictor(detector, build_postprocess(cfg), label_space, _recipe(cfg.data), where)
 
 
@@ -168,7 +169,7 @@ def find_images(source: str | Path) -> list[Path]:
         raise ValueError(f"{source} holds {len(files)} files but no image; give FILE, FOLDER, GLOB")
     others = [file.name for file in files if file.suffix.lower() not in _image_suffixes()]
     if others:
-        logger.warning("%d files are no images: %s", len(others), _some(others))
+        logger.warning("%d files are no images: %s", len(others), some(others))
     return images
 
 
@@ -209,7 +210,7 @@ def predict_to_folder(
     written.predictions.write_text(content, encoding="utf-8")
     if skipped:
         files = [entry["file"] for entry in skipped]
-        logger.warning("%d images could not be read: %s", len(files), _some(files))
+        logger.warning("%d images could not be read: %s", len(files), some(files))
     if not images:
         raise ValueError(f"none of {len(skipped)} images could be read; see {written.predictions}")
     return written
@@ -226,7 +227,7 @@ def _fill(detector: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         "unexpected": sorted(stored.keys() - shared),
         "of another shape": sorted(n for n in shared if stored[n].shape != expected[n].shape),
     }
-    told = [f"{len(names)} {fault} ({_some(names)})" for fault, names in faults.items() if names]
+    told = [f"{len(names)} {fault} ({some(names)})" for fault, names in faults.items() if names]
     if told:
         raise ValueError(
             f"{path} does not fit the configuration stored in it: tensors {', '.join(told)}; "
@@ -244,6 +245,15 @@ def _recipe(data: DictConfig) -> Recipe:
     else:
         raise ValueError(f"data {data.name!r} has neither eval_size nor image_size; add one")
     return Recipe((short,), short, longest, False, (), (), 0.0, 0.0)
+
+
+def _checked_device(name: str) -> torch.device:
+    kinds = {"cpu": True, "cuda": torch.cuda.is_available()}
+    kinds["mps"] = torch.backends.mps.is_available()
+    if not kinds.get(name.partition(":")[0], False):
+        available = ", ".join(kind for kind, there in kinds.items() if there)
+        raise ValueError(f"device={name}: torch sees none here; choose auto or {available}")
+    return torch.device(name)
 
 
 def _best_device() -> torch.device:
@@ -284,8 +294,3 @@ def _image_suffixes() -> set[str]:
     """Of the formats that Pillow can open."""
     extensions = Image.registered_extensions()
     return {suffix for suffix, kind in extensions.items() if kind in Image.OPEN}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

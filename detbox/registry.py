@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -91,6 +91,12 @@ def near(name: str, known: list[str]) -> str:
     return f"; choose one of {', '.join(known)}"
 
 
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first names and how many more there are, for a message; "none" if there are none."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return (", ".join(names[:shown]) or "none") + more
+
+
 def _settings_of(builder: Callable[..., Any]) -> list[str]:
     parameters = inspect.signature(builder).parameters.values()
     return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -129,7 +135,9 @@ def _default(value: Any) -> Any:
 def _plain(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
     if not isinstance(config, DictConfig):
         return dict(config)
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ValueError(f"{missing[0]} is missing; give {missing[0]}=VALUE")
+    container = OmegaConf.to_container(config, resolve=True)
     return dict(typing.cast("dict[str, Any]", container))
 
 
@@ -137,6 +145,7 @@ BACKBONES = Registry("backbone")
 NECKS = Registry("neck")
 MODELS = Registry("model")
 MATCHERS = Registry("matcher")
+POSTPROCESSES = Registry("postprocess")
 LOSSES = Registry("loss")
 DATA = Registry("data")
 OPTIMIZERS = Registry("optimizer")
@@ -153,8 +162,10 @@ __all__ = [
     "MODELS",
     "NECKS",
     "OPTIMIZERS",
+    "POSTPROCESSES",
     "SCHEDULES",
     "TRAINERS",
     "Registry",
     "near",
+    "some",
 ]

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
-from detbox.build import build_data, build_module, build_trainer, load_backbone, plain
+from detbox.build import build_data, build_module, build_trainer, load_backbone, number, plain
 from detbox.checkpoints.run import check_resumable, read_checkpoint
 from detbox.engine.console import say
 from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
@@ -21,6 +21,8 @@ from detbox.evaluation.metrics import tables
 from detbox.evaluation.pictures import ContactSheet
 from detbox.predictor import find_images, load, predict_to_folder
 from detbox.structures import LabelSpace
+
+SPLITS, PARTS = ("train", "val"), ("images", "annotations")
 
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
@@ -38,6 +40,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     """
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+    cfg = _settled(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
@@ -79,12 +82,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
     checkpoint = read_checkpoint(cfg.ckpt)
     stored = checkpoint["detbox"]
-    run = OmegaConf.create(stored["config"])
-    if run.data.name != cfg.data.name:
-        run.data = cfg.data
-    for key in given:
-        if key.startswith("data."):
-            OmegaConf.update(run, key, OmegaConf.select(cfg, key))
+    run = _with_data(OmegaConf.create(stored["config"]), cfg, given)
     data, label_space = build_data(run), LabelSpace.from_dict(stored["label_space"])
     evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, label_space), folder)
     # On other classes the truth has no name here; pycocotools compares by category id.
@@ -109,8 +107,32 @@ def predict(cfg: DictConfig, folder: Path) -> None:
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
     sources = find_images(cfg.source) if cfg.source else _validation_images(cfg.ckpt)
     predictor = load(cfg.ckpt, cfg.device)
-    written = predict_to_folder(predictor, sources, folder, cfg.threshold)
+    threshold = number("threshold", cfg.threshold)
+    written = predict_to_folder(predictor, sources, folder, threshold)
     say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
+
+
+def _with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictConfig:
+    """A run's configuration with what the caller chose of `data`."""
+    if run.data.name != cfg.data.name:
+        run.data = cfg.data
+        return run
+    chosen = {key for key in given if key.startswith("data.")}
+    if "data.root" in chosen:  # the splits of another folder are its own
+        chosen |= {f"data.{split}_{part}" for split in SPLITS for part in PARTS}
+    for key in chosen:
+        OmegaConf.update(run, key, OmegaConf.select(cfg, key))
+    return run
+
+
+def _settled(cfg: DictConfig) -> DictConfig:
+    """The configuration with absolute data paths, so that its checkpoint works anywhere."""
+    cfg = cfg.copy()
+    paths = ["root"] if cfg.data.get("root") else [f"{s}_{p}" for s in SPLITS for p in PARTS]
+    for key in paths:
+        if isinstance(cfg.data.get(key), str):
+            cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
+    return cfg
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:

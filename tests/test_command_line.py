@@ -21,6 +21,12 @@ WRONG = [
     (["data=coco", "data.root=nowhere"], "there is no folder"),
     (["ckpt=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
     (["seed=x"], "seed must be a whole number"),
+    (["dino"], "dino: expected key=value"),
+    (["backbone=timm"], "give backbone.model=VALUE"),
+    (["criterion.weights.giou=abc"], "criterion.weights.giou must be a number"),
+    (["postprocess.num_select=abc"], "could not be converted to Integer"),
+    (["model.decoder_layers=0"], "must be at least 1"),
+    (["trainer.accelerator=gpux"], "accelerator has no choice 'gpux'"),
 ]
 
 

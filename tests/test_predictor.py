@@ -22,7 +22,7 @@ from detbox.structures import ImageBatch, LabelSpace, Outputs, PredictionSet, Ta
 CPU = torch.device("cpu")
 CONFIG = {
     "data": {"name": "coco", "eval_size": 32, "max_size": 64},
-    "postprocess": {"num_select": 5, "nms_iou": None},
+    "postprocess": {"name": "top", "num_select": 5, "nms_iou": None},
 }
 
 

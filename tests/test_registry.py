@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from detbox.registry import Registry
+from detbox.registry import Registry, some
 
 
 @pytest.fixture
@@ -42,3 +42,9 @@ def test_a_value_outside_the_choices_is_refused(parts: Registry) -> None:
 def test_a_name_is_registered_once(parts: Registry) -> None:
     with pytest.raises(KeyError, match="registered already"):
         parts.register("toy")(lambda: None)
+
+
+def test_a_message_names_a_few_and_counts_the_rest() -> None:
+    assert some([]) == "none"
+    assert some(["a", "b"], shown=2) == "a, b"
+    assert some(["a", "b", "c", "d"], shown=2) == "a, b and 2 more"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from detbox.backbones.layouts import detect, layouts
 from detbox.backbones.timm import TimmBackbone
+from detbox.registry import some
 
 WRAPPERS = ("model", "state_dict")
 COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
@@ -40,8 +40,8 @@ def load_file(backbone: TimmBackbone, path: str | Path) -> str:
     unused = [name for name in stored.keys() - names.values() if not name.endswith(COMPUTED)]
     line = f"backbone {backbone.model}: {len(found)} of {len(names)} tensors from {path} ({layout})"
     if missing:
-        line += f"; not in the file: {_some(missing)}"
-    return line + (f"; not used: {_some(unused)}" if unused else "")
+        line += f"; not in the file: {some(sorted(missing))}"
+    return line + (f"; not used: {some(sorted(unused))}" if unused else "")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def _check(
     backbone: TimmBackbone, found: dict[str, Tensor], missing: list[str], path: str | Path
 ) -> None:
     own = backbone.state_dict()
-    absent = [name for name in missing if name.startswith("body.")]
+    absent = sorted(name for name in missing if name.startswith("body."))
     reshaped = [
         f"{name} {tuple(own[name].shape)}, got {tuple(tensor.shape)}"
         for name, tensor in found.items()
@@ -86,12 +86,6 @@ def _check(
     if absent or reshaped:
         raise ValueError(
             f"{path} is of another model than {backbone.model}: expected {len(own)} tensors, "
-            f"{len(absent)} absent ({_some(absent)}), {len(reshaped)} of another shape "
-            f"({_some(reshaped)}); set backbone.model to the file's model or take another file"
+            f"{len(absent)} absent ({some(absent)}), {len(reshaped)} of another shape "
+            f"({some(reshaped)}); set backbone.model to the file's model or take another file"
         )
-
-
-def _some(names: Iterable[str], limit: int = 4) -> str:
-    names = sorted(names)
-    shown = ", ".join(names[:limit]) or "none"
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

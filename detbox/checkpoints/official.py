@@ -14,6 +14,7 @@ from detbox.backbones.layouts import official_names as backbone_names
 from detbox.backbones.timm import TimmBackbone
 from detbox.checkpoints.dino import NAMES
 from detbox.models.detector import Detector
+from detbox.registry import some
 
 CONSTANT = re.compile(r"(relative_position_index|attn_mask|num_batches_tracked)$|\.norm0\.")
 """official tensors that hold nothing learnt, or that no forward pass reads"""
@@ -102,8 +103,6 @@ def _shared(names: tuple[str, ...], stored: Mapping[str, Tensor], shape: torch.S
 
 def _refuse(fault: str, names: Iterable[str]) -> None:
     if names := sorted(names):
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise ValueError(
-            f"the checkpoint {fault}: {', '.join(names[:5])}{more}; "
-            "is it of this model, with these settings?"
+            f"the checkpoint {fault}: {some(names)}; is it of this model, with these settings?"
         )

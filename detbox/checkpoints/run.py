@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from detbox.registry import some
 from detbox.structures import LabelSpace
 
 BUILT_FROM = ("backbone", "neck", "model")
@@ -59,8 +60,8 @@ def check_resumable(
     trained = LabelSpace.from_dict(content["detbox"]["label_space"])
     if trained != label_space:
         raise ValueError(
-            f"the checkpoint knows the classes {_some(trained)}, the data {_some(label_space)}; "
-            "resume on the same data"
+            f"the checkpoint knows the classes {_classes(trained)}, "
+            f"the data {_classes(label_space)}; resume on the same data"
         )
 
 
@@ -72,6 +73,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _some(space: LabelSpace) -> str:
+def _classes(space: LabelSpace) -> str:
     named = [f"{i} {name}" for i, name in zip(space.category_ids, space.names, strict=True)]
-    return ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
+    return some(named, shown=8)

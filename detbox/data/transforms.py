@@ -67,6 +67,11 @@ class Recipe:
                 f"expected crop_sizes=[least,largest] and a crop_from, got {self.crop_sizes} and "
                 f"{self.crop_from}; set them or data.crop=false"
             )
+        if self.crop and not 1 <= self.crop_sizes[0] <= self.crop_sizes[1]:
+            raise ValueError(
+                f"expected crop_sizes=[least,largest] in pixels, got {self.crop_sizes}; "
+                "try data.crop_sizes=[384,600]"
+            )
         if not 0 <= self.flip <= 1 or not 0 <= self.jitter < 1:
             raise ValueError(f"expected shares, got flip={self.flip}, jitter={self.jitter}")
 

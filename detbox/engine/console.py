@@ -18,6 +18,8 @@ LINES = (
     "HPU available:",
     "`Trainer.fit` stopped:",
     "LOCAL_RANK:",
+    "Initializing distributed: GLOBAL_RANK",
+    f"{'-' * 100}\ndistributed_backend=",
     "You are using a CUDA device",
     "Using bfloat16 Automatic Mixed Precision",
     "Using 16bit Automatic Mixed Precision",
@@ -37,6 +39,7 @@ WARNINGS = (
     r"Experiment logs directory .* exists and is not empty",
     r"`ModelCheckpoint\(monitor='val/AP'\)` could not find the monitored key",
     r"Checkpoint directory .* exists and is not empty",
+    r"It is recommended to use `self\.log\('val/loss', \.\.\., sync_dist=True\)`",
 )
 """Beginnings, as regular expressions, of warnings that are known and harmless here."""
 

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
+from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.engine.progress import ConsoleProgress
 from detbox.registry import TRAINERS
 
@@ -22,11 +23,11 @@ def lightning(
     *,
     max_epochs: int = 12,
     max_steps: int = -1,
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "cuda", "mps", "gpu"] = "auto",
     devices: int | str = "auto",
     num_nodes: int = 1,
     strategy: str = "auto",
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true",
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
     gradient_clip_val: float | None = 0.1,
     accumulate_grad_batches: int = 1,
     check_val_every_n_epoch: int = 1,
@@ -48,7 +49,7 @@ def lightning(
         devices: how many, or auto for all.
         num_nodes: machines; a Slurm job's are found by themselves.
         strategy: auto, ddp, fsdp, ...
-        precision: 32-true, bf16-mixed, 16-mixed or 64-true.
+        precision: 32-true, bf16-mixed or 16-mixed.
         gradient_clip_val: largest norm of the whole gradient; None: not clipped.
         accumulate_grad_batches: batches per optimizer step.
         check_val_every_n_epoch: epochs from one evaluation to the next.
@@ -77,6 +78,7 @@ def lightning(
         default_root_dir=folder,
         logger=list(loggers),
         callbacks=[ConsoleProgress(), *callbacks, *saving],
+        plugins=[AtomicCheckpointIO()],
         enable_checkpointing=bool(saving),
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from detbox.evaluation.ground_truth import load_ground_truth
 from detbox.evaluation.metrics import CocoMetrics
 from detbox.evaluation.score import score
+from detbox.registry import some
 from detbox.structures import Detections, LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -25,21 +27,22 @@ class CocoEvaluator:
     """Collect detections and compare them with an annotation file.
 
     Every image of the file counts, also one without detections; an image that comes twice (from a
-    sampler that pads) counts once.
+    sampler that pads) counts once. Classes are matched by name; detections of a class that the file
+    does not have are left out.
 
     Args:
         annotation_file: COCO JSON.
         label_space: classes of the detector.
 
     Raises:
-        ValueError: no annotation file, or one that shares no category with the detector.
+        ValueError: no annotation file, or one that shares no class with the detector.
     """
 
     def __init__(self, annotation_file: str | Path, label_space: LabelSpace) -> None:
         self.annotation_file = Path(annotation_file)
         self._truth = load_ground_truth(annotation_file)
         categories = self._truth.dataset["categories"]
-        self.label_space = _spoken(categories, label_space, self.annotation_file)
+        self._category_ids = _spoken(categories, label_space, self.annotation_file)
         self._detections: dict[int, Detections] = {}
 
     def update(self, image_ids: Sequence[int], detections: Sequence[Detections]) -> None:
@@ -69,10 +72,10 @@ class CocoEvaluator:
             self.update(list(part), list(part.values()))
 
     def results(self) -> list[dict[str, Any]]:
-        """COCO results: original category ids, xywh boxes in pixels; images in order of id."""
+        """COCO results: category ids of the file, xywh boxes in pixels; images in order of id."""
         entries: list[dict[str, Any]] = []
         for image_id in sorted(self._detections):
-            entries.extend(_entries(image_id, self._detections[image_id], self.label_space))
+            entries.extend(_entries(image_id, self._detections[image_id], self._category_ids))
         return entries
 
     def compute(self, *, seen_only: bool = False) -> CocoMetrics:
@@ -112,42 +115,53 @@ def _read_results(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _entries(image_id: int, found: Detections, space: LabelSpace) -> Iterator[dict[str, Any]]:
+def _entries(image_id: int, found: Detections, ids: dict[int, int]) -> Iterator[dict[str, Any]]:
     """Rounded after the subtraction in float64: 1/1000 pixel, scores as exact as float32."""
     boxes = found.boxes.double()
     boxes[:, 2:] -= boxes[:, :2]
     rows = zip(boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
     for box, confidence, label in rows:
-        yield {
-            "image_id": image_id,
-            "category_id": space.category_ids[label],
-            "bbox": [round(number, BOX_DECIMALS) for number in box],
-            "score": round(confidence, SCORE_DECIMALS),
-        }
+        if label in ids:
+            yield {
+                "image_id": image_id,
+                "category_id": ids[label],
+                "bbox": [round(number, BOX_DECIMALS) for number in box],
+                "score": round(confidence, SCORE_DECIMALS),
+            }
 
 
-def _spoken(categories: list[dict], space: LabelSpace, path: Path) -> LabelSpace:
-    """The detector's classes with the ids that the file gives their names.
+def _spoken(categories: list[dict], space: LabelSpace, path: Path) -> dict[int, int]:
+    """The file's category id of every label whose class the file has.
 
-    Where the file lacks one of the names, the ids stay, and must be shared at least in part.
+    A class is found by id and name, or else by its name where that is unique on both sides; never
+    by its id alone, since numbering differs between data sets.
     """
-    ids = {str(category["name"]): int(category["id"]) for category in categories}
-    if ids.keys() >= set(space.names):
-        return LabelSpace(space.names, tuple(ids[name] for name in space.names))
-    _check_categories(categories, space, path)
-    return space
+    pairs = [(int(category["id"]), str(category["name"])) for category in categories]
+    given, own = (Counter(names) for names in ([name for _, name in pairs], space.names))
+    id_of = {name: number for number, name in pairs if given[name] == own[name] == 1}
+    ids: dict[int, int] = {}
+    for label, pair in enumerate(zip(space.category_ids, space.names, strict=True)):
+        if pair in pairs:
+            ids[label] = pair[0]
+        elif pair[1] in id_of:
+            ids[label] = id_of[pair[1]]
+    _check_shared(ids, space, path, list(given))
+    return ids
 
 
-def _check_categories(categories: list[dict], space: LabelSpace, path: Path) -> None:
-    """Detector and file must speak of the same classes, as far as they share ids."""
-    expected = dict(zip(space.category_ids, space.names, strict=True))
-    given = {category["id"]: category["name"] for category in categories}
-    shared = expected.keys() & given.keys()
-    if not shared:
+def _check_shared(ids: dict[int, int], space: LabelSpace, path: Path, given: list[str]) -> None:
+    """Refuse a file that shares no class with the detector, and warn of one that lacks some."""
+    if not ids:
         raise ValueError(
-            f"{path} and the detector share no category id: "
-            f"the file has {sorted(given)}, the detector {sorted(expected)}; other data set?"
+            f"{path} and the detector share no class name: the file has {some(given)}, "
+            f"the detector {some(space.names)}; other data set, or other names?"
         )
-    renamed = [f"{i}: {given[i]!r} / {expected[i]!r}" for i in shared if given[i] != expected[i]]
-    if renamed:
-        logger.warning("%s and the detector differ in category names: %s", path, renamed)
+    absent = [name for label, name in enumerate(space.names) if label not in ids]
+    if absent:
+        logger.warning(
+            "%s lacks %d of the detector's %d classes, which are not scored: %s",
+            path,
+            len(absent),
+            len(space),
+            some(absent),
+        )

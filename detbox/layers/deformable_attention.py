@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,10 @@ class DeformableAttention(nn.Module):
     ) -> None:
         super().__init__()
         if hidden_dim % num_heads:
+            fitting = [heads for heads in range(1, num_heads) if hidden_dim % heads == 0]
             raise ValueError(
-                f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}; "
-                f"try hidden_dim={hidden_dim + num_heads - hidden_dim % num_heads}"
+                f"model.num_heads must divide neck.hidden_dim, got {num_heads} and {hidden_dim}; "
+                f"try model.num_heads={fitting[-1]}"
             )
         self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
         samples = num_heads * num_levels * num_points
@@ -72,7 +74,7 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
         locations = self._locations(references[:, :, None, :, None], offsets, memory.shapes)
         output = ops.ms_deform_attn(
-            value, memory.shapes, locations, weights.unflatten(-1, grid[1:]).to(value.dtype)
+            value, memory.shapes, locations, weights.unflatten(-1, grid[1:])
         )
         return self.output_proj(output)
 
@@ -80,7 +82,12 @@ class DeformableAttention(nn.Module):
         self, references: Tensor, offsets: Tensor, shapes: tuple[tuple[int, int], ...]
     ) -> Tensor:
         if references.shape[-1] == 2:
-            size = torch.tensor(shapes, dtype=references.dtype).flip(-1).to(offsets.device)
-            return references + offsets / size[:, None]
+            return references + offsets / level_sizes(shapes, references)[:, None]
         center, size = references.split(2, -1)
         return center + offsets / self.num_points * size * 0.5
+
+
+def level_sizes(shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    """Width and height of every level as a tensor, (L, 2), without waiting for the device."""
+    sizes = torch.tensor([(width, height) for height, width in shapes], dtype=like.dtype)
+    return sizes.to(like.device, non_blocking=True)

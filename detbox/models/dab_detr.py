@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from detbox.layers.mlp import MLP
 from detbox.layers.position import sine_embedding
-from detbox.models.deformable_detr import references
+from detbox.models.deformable_detr import level_boxes
 from detbox.structures import Memory
 
 
@@ -22,5 +22,5 @@ class AnchorPosition(nn.Module):
 
     def forward(self, anchors: Tensor, memory: Memory) -> Tensor:
         """(B, Q, 4) logits -> (B, Q, C); boxes count as shares of the padded finest level."""
-        boxes = references(anchors, memory)[:, :, 0]
+        boxes = level_boxes(anchors, memory)[:, :, 0]
         return self.mlp(sine_embedding(boxes, self.num_frequencies).to(memory.tokens.dtype))

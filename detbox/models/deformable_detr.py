@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detbox.layers.deformable_attention import DeformableAttention
+from detbox.layers.deformable_attention import DeformableAttention, level_sizes
 from detbox.layers.mlp import MLP, FeedForward
 from detbox.structures import FeatureMap, Memory
 
@@ -117,7 +117,7 @@ class DeformableDecoderLayer(nn.Module):
             query, query, content, attn_mask=blocked, need_weights=False
         )
         content = self.self_norm(content + self.dropout(update))
-        update = self.cross_attention(content + position, references(anchors, memory), memory)
+        update = self.cross_attention(content + position, level_boxes(anchors, memory), memory)
         content = self.cross_norm(content + self.dropout(update))
         return self.feed_forward(content)
 
@@ -165,7 +165,7 @@ def gathered(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def references(anchors: Tensor, memory: Memory) -> Tensor:
+def level_boxes(anchors: Tensor, memory: Memory) -> Tensor:
     """Anchors as shares of every padded level: (B, Q, 2 | 4) logits -> (B, Q, L, 2 | 4)."""
     places = anchors.sigmoid()
     valid = memory.valid.repeat(1, 1, places.shape[-1] // 2)
@@ -180,9 +180,10 @@ def valid_share(mask: Tensor) -> Tensor:
 
 def pixel_centers(memory: Memory) -> Tensor:
     """Each token's centre as x, y shares of every padded level, (B, S, L, 2) (app. A.4)."""
+    extents = (memory.valid * level_sizes(memory.shapes, memory.valid)).unbind(1)
     centers = [
-        cell_centers(shape, memory.tokens.device) / (valid[:, None] * size(shape, valid))
-        for shape, valid in zip(memory.shapes, memory.valid.unbind(1), strict=True)
+        cell_centers(shape, memory.tokens.device) / extent[:, None]
+        for shape, extent in zip(memory.shapes, extents, strict=True)
     ]
     return torch.cat(centers, 1)[:, :, None] * memory.valid[:, None]
 
@@ -192,12 +193,6 @@ def cell_centers(shape: tuple[int, int], device: torch.device) -> Tensor:
     rows, columns = (torch.arange(n, dtype=torch.float32, device=device) + 0.5 for n in shape)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack((x, y), -1).flatten(0, 1)
-
-
-def size(shape: tuple[int, int], like: Tensor) -> Tensor:
-    """Width and height of a level as a tensor."""
-    height, width = shape
-    return torch.tensor((width, height), dtype=like.dtype, device=like.device)
 
 
 def grid_anchors(mask: Tensor, shapes: Sequence[tuple[int, int]], scale: float = 0.05) -> Tensor:

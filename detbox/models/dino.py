@@ -193,7 +193,16 @@ def dino(
     box_noise: float = 1.0,
     position_temperature: float = 20.0,
 ) -> Detector:
-    """DINO with as many levels as the neck gives; 4-scale and 5-scale differ only there."""
+    """DINO with as many levels as the neck gives; 4-scale and 5-scale differ only there.
+
+    Raises:
+        ValueError: no query, or no decoder layer.
+    """
+    if num_queries < 1 or decoder_layers < 1:
+        raise ValueError(
+            "model.num_queries and model.decoder_layers must be at least 1, "
+            f"got {num_queries} and {decoder_layers}"
+        )
     dim = neck.channels
     widths = DeformableWidths(
         dim, len(neck.strides), num_heads, num_points, feedforward_dim, dropout
@@ -214,5 +223,7 @@ def dino(
             LookForwardTwice(),
             heads,
         ),
-        ContrastiveDenoiser(num_classes, dim, num_denoising, label_noise, box_noise),
+        ContrastiveDenoiser(num_classes, dim, num_denoising, label_noise, box_noise)
+        if num_denoising > 0
+        else None,
     )

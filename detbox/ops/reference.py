@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,7 +15,8 @@ def ms_deform_attn(
     """Sample every level bilinearly at `locations` and sum with `weights` (Deformable DETR, eq. 3).
 
     Works level by level, so that temporaries hold one level's samples and not all of them. Points
-    outside a level contribute zero.
+    outside a level contribute zero. Places need more digits than half precision has, so sampling
+    is done in float32 at least.
 
     Args:
         value: (B, S, heads, D) tokens of all levels, fine to coarse.
@@ -23,21 +25,26 @@ def ms_deform_attn(
         weights: (B, Q, heads, L, P).
 
     Returns:
-        (B, Q, heads * D).
+        (B, Q, heads * D), of the type of `value`.
     """
+    dtype = torch.promote_types(value.dtype, torch.float32)
     batch, _, heads, width = value.shape
     num_queries, num_points = locations.shape[1], locations.shape[4]
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (L, B*heads, Q, P, 2)
-    scales = weights.permute(3, 0, 2, 1, 4).reshape(
-        len(shapes), batch * heads, 1, num_queries, num_points
+    grids = (
+        (2 * locations.to(dtype) - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
+    )  # (L, B*heads, Q, P, 2)
+    scales = (
+        weights.to(dtype)
+        .permute(3, 0, 2, 1, 4)
+        .reshape(len(shapes), batch * heads, 1, num_queries, num_points)
     )
-    output = value.new_zeros(batch * heads, width, num_queries)
-    levels = value.split([height * width_ for height, width_ in shapes], dim=1)
+    output = value.new_zeros(batch * heads, width, num_queries, dtype=dtype)
+    levels = value.to(dtype).split([height * width_ for height, width_ in shapes], dim=1)
     for level, shape, grid, scale in zip(levels, shapes, grids, scales, strict=True):
         pixels = level.flatten(2).transpose(1, 2).reshape(batch * heads, width, *shape)
-        samples = F.grid_sample(pixels, grid.to(value.dtype), align_corners=False)
-        output = output + (samples * scale).sum(-1)  # (B*heads, D, Q)
-    return output.view(batch, heads * width, num_queries).transpose(1, 2)
+        sampled = F.grid_sample(pixels, grid, align_corners=False)
+        output = output + (sampled * scale).sum(-1)  # (B*heads, D, Q)
+    return output.to(value.dtype).view(batch, heads * width, num_queries).transpose(1, 2)
 
 
 def check_inputs(

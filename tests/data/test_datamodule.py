@@ -20,13 +20,6 @@ from detbox.data import DataModule
 from detbox.registry import DATA
 from detbox.structures import Batch
 
-pytestmark = [
-    # CPython 3.12 warns about every fork of a process that has threads.
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-    # Lightning's own calls into torch.
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-]
-
 SMALL = {"train_sizes": [32, 40], "eval_size": 40, "crop_from": [40], "crop_sizes": [24, 36]}
 
 

@@ -17,11 +17,6 @@ from detbox.data.loading import Loader, collate
 from detbox.data.sampling import EpochBatches, evaluation_batches, training_batches
 from detbox.structures import Batch
 
-pytestmark = [
-    # CPython 3.12 warns about every fork of a process that has threads.
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-]
-
 
 @pytest.fixture
 def split(write_split: WriteSplit) -> CocoSplit:

@@ -45,7 +45,6 @@ def test_a_set_is_drawn_once(cache: Path) -> None:
     assert ensure_shapes(64, {"train": 3, "val": 1}) != folder
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_that_race_leave_one_whole_set(cache: Path) -> None:
     with multiprocessing.get_context("fork").Pool(3) as pool:
         folders = pool.starmap(ensure_shapes, [(64, COUNTS)] * 3, chunksize=1)

@@ -129,7 +129,14 @@ def test_jitter_changes_colours_and_no_box() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"train_sizes": ()}, {"crop": True, "crop_sizes": (1,)}, {"flip": 1.5}]
+    "fields",
+    [
+        {"train_sizes": ()},
+        {"crop": True, "crop_sizes": (1,)},
+        {"crop": True, "crop_sizes": (40, 24)},
+        {"crop": True, "crop_sizes": (0, 24)},
+        {"flip": 1.5},
+    ],
 )
 def test_recipes_that_cannot_be_drawn_from_are_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -87,6 +87,20 @@ def test_quiet_fit_prints_nothing_of_its_own(
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_two_processes_say_on_starting_is_known(capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        quiet()
+        logger = logging.getLogger("lightning.fabric.utilities.distributed")
+        logger.info("Initializing distributed: GLOBAL_RANK: 0, MEMBER: 1/2")
+        logger.info("%s\ndistributed_backend=gloo\nAll registered.\n%s\n", "-" * 100, "-" * 100)
+        for figure in ("val/loss", "val/other"):
+            advice = f"It is recommended to use `self.log({figure!r}, ..., sync_dist=True)` when"
+            warnings.warn(advice, UserWarning, stacklevel=1)
+    (shown,) = capfd.readouterr().out.splitlines()
+    assert "val/other" in shown
+
+
 def test_unknown_warnings_and_lines_still_show(capfd: pytest.CaptureFixture[str]) -> None:
     quiet()
     logging.getLogger("lightning.pytorch").info("Something new happened")

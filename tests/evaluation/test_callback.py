@@ -68,10 +68,7 @@ def trainer(folder: Path, *callbacks: Any, **settings: Any) -> Trainer:
     return Trainer(default_root_dir=folder, callbacks=list(callbacks), **{**common, **settings})
 
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers:UserWarning",
-    "ignore:.*LeafSpec:FutureWarning",
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 
 
 def test_figures_are_logged_and_a_checkpoint_may_watch_them(tmp_path: Path) -> None:

@@ -197,6 +197,9 @@ def test_incomplete_files_give_the_same_figures(tmp_path: Path) -> None:
     expected = evaluator_with(data, tmp_path, images).compute()
     del data["info"]
     for entry in data["annotations"]:
+        entry["iscrowd"] = entry["area"] = None
+    assert evaluator_with(data, tmp_path, images).compute() == expected
+    for entry in data["annotations"]:
         del entry["iscrowd"], entry["area"], entry["id"]
     assert evaluator_with(data, tmp_path, images).compute() == expected
 
@@ -209,13 +212,30 @@ def test_an_annotation_with_id_zero_can_be_found(tmp_path: Path) -> None:
     assert evaluator_with(data, tmp_path, [10, 11]).compute() == expected
 
 
-def test_annotations_without_box_are_counted_in_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"bbox": []},
+        {"bbox": None},
+        {"bbox": ["left", 0, 1, 1]},
+        {"bbox": [0, 0, float("nan"), 1]},
+        {"image_id": None},
+        {"image_id": 99},
+        {"category_id": None},
+    ],
+)
+def test_broken_annotations_change_no_figure_and_are_counted_in_a_warning(
+    tmp_path: Path, broken: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = annotations()
-    data["annotations"].append({"id": 99, "image_id": 10, "category_id": 7, "bbox": []})
-    CocoEvaluator(write(tmp_path, data), SPACE)
-    assert "1 annotations without box" in caplog.text
+    data, images = annotations(), list(range(10, 16))
+    expected = evaluator_with(data, tmp_path, images).compute()
+    entry = {"id": 99, "image_id": 10, "category_id": 7, "bbox": [0, 0, 1, 1], **broken}
+    stripped = {key: value for key, value in entry.items() if value is not None}
+    data_with = {**data, "annotations": [*data["annotations"], entry, stripped]}
+    evaluator = CocoEvaluator(write(tmp_path, data_with), SPACE)
+    evaluator.update(images, [guesses(data, image) for image in images])
+    assert evaluator.compute() == expected
+    assert "2 annotations without valid box, image or category" in caplog.text
 
 
 def test_class_figures_average_to_the_whole(tmp_path: Path) -> None:
@@ -287,15 +307,40 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="share no category id"):
-        CocoEvaluator(write(tmp_path, annotations()), LabelSpace(("car",), (1,)))
+    with pytest.raises(ValueError, match=r"share no class name: .*bus, cat, dog, .* car;"):
+        CocoEvaluator(write(tmp_path, annotations()), LabelSpace(("car",), (7,)))
 
 
-def test_renamed_categories_are_named_in_a_warning(
+def categories_found(folder: Path, categories: list[tuple[int, str]], space: LabelSpace) -> list:
+    """Category ids in the results of a detector that finds one object of every class."""
+    listed = [{"id": number, "name": name} for number, name in categories]
+    evaluator = CocoEvaluator(write(folder, {**annotations(), "categories": listed}), space)
+    every = torch.arange(len(space))
+    boxes = torch.tensor([[0.0, 0, 9, 9]]).expand(len(space), 4)
+    evaluator.update([10], [Detections(boxes, torch.ones(len(space)), every)])
+    assert evaluator.compute().images == 6
+    return [entry["category_id"] for entry in evaluator.results()]
+
+
+def test_classes_that_the_file_lacks_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    CocoEvaluator(write(tmp_path, annotations()), LabelSpace(("tram", "cat"), (7, 2)))
-    assert "7: 'bus' / 'tram'" in caplog.text
+    many = LabelSpace(("tram", *(f"thing{i}" for i in range(77)), "dog", "cat"), tuple(range(80)))
+    assert categories_found(tmp_path, [(7, "bus"), (2, "cat"), (9, "dog")], many) == [9, 2]
+    assert "lacks 78 of the detector's 80 classes" in caplog.text
+    assert "tram, thing0" in caplog.text
+
+
+def test_a_name_that_two_categories_share_is_told_apart_by_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = LabelSpace(("car", "car"), (0, 1))
+    assert categories_found(tmp_path, [(1, "car"), (0, "car"), (2, "bus")], space) == [0, 1]
+    assert "lacks" not in caplog.text
+    elsewhere = [(1, "car"), (5, "car"), (3, "bus")]
+    mixed = LabelSpace(("car", "car", "bus"), (0, 1, 2))
+    assert categories_found(tmp_path, elsewhere, mixed) == [1, 3]
+    assert "lacks 1 of the detector's 3 classes" in caplog.text
 
 
 @pytest.mark.parametrize("copies", [1, 20])
@@ -325,4 +370,4 @@ def test_a_file_with_other_ids_is_matched_by_name(tmp_path: Path) -> None:
     found = Detections(torch.tensor([[10.0, 10.0, 30.0, 30.0]]), torch.ones(1), torch.tensor([0]))
     evaluator.update([1], [found])
     assert evaluator.results()[0]["category_id"] == 7
-    assert evaluator.compute().AP == pytest.approx(1.0)
+    assert evaluator.compute().scalars()["AP"] == pytest.approx(1.0)

@@ -66,3 +66,13 @@ def test_tensors_that_do_not_fit_are_refused_by_name() -> None:
         ms_deform_attn(value, SHAPES, locations[:, :, :, :2], weights)
     with pytest.raises(ValueError, match="weights must be"):
         ms_deform_attn(value, SHAPES, locations, weights[..., :1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_values_are_sampled_at_exact_places(dtype: torch.dtype) -> None:
+    value = torch.randn(1, 100 * 167, 2, 4)
+    locations, weights = torch.rand(1, 50, 2, 1, 4, 2), torch.full((1, 50, 2, 1, 4), 0.25)
+    exact = ms_deform_attn(value, [(100, 167)], locations, weights)
+    half = ms_deform_attn(value.to(dtype), [(100, 167)], locations, weights.to(dtype))
+    assert half.dtype == dtype
+    assert (half.float() - exact).abs().max() < 0.02
