@@ -40,7 +40,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     """
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
-    cfg = _settled(cfg)
+    cfg = settled(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
@@ -82,7 +82,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
     checkpoint = read_checkpoint(cfg.ckpt)
     stored = checkpoint["detbox"]
-    run = _with_data(OmegaConf.create(stored["config"]), cfg, given)
+    run = with_data(OmegaConf.create(stored["config"]), cfg, given)
     data, label_space = build_data(run), LabelSpace.from_dict(stored["label_space"])
     evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, label_space), folder)
     # On other classes the truth has no name here; pycocotools compares by category id.
@@ -112,7 +112,7 @@ def predict(cfg: DictConfig, folder: Path) -> None:
     say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
 
 
-def _with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictConfig:
+def with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictConfig:
     """A run's configuration with what the caller chose of `data`."""
     if run.data.name != cfg.data.name:
         run.data = cfg.data
@@ -125,7 +125,7 @@ def _with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictCo
     return run
 
 
-def _settled(cfg: DictConfig) -> DictConfig:
+def settled(cfg: DictConfig) -> DictConfig:
     """The configuration with absolute data paths, so that its checkpoint works anywhere."""
     cfg = cfg.copy()
     paths = ["root"] if cfg.data.get("root") else [f"{s}_{p}" for s in SPLITS for p in PARTS]
