@@ -44,7 +44,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, empty_cache: None) -> None:
     monkeypatch.setattr(weights, "get_session", Unplugged)
 
 
-@pytest.mark.skipif(not LITE0.is_file(), reason="needs ../shared/weights")
+@pytest.mark.skipif(
+    not LITE0.is_file(), reason="needs the EfficientNet-Lite0 weights beside the repository"
+)
 def test_a_whole_classifier_fills_the_backbone_and_the_head_is_named() -> None:
     backbone = build(model="tf_efficientnet_lite0", weights=str(LITE0), frozen_norm=True)
     line = load_pretrained(backbone, required=True)

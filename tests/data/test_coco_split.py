@@ -163,7 +163,9 @@ def test_a_split_holds_arrays_and_no_object_per_box(write_split: WriteSplit) -> 
     assert len(pickle.dumps(split)) < 5000 * 40
 
 
-@pytest.mark.skipif(not (SHARED / "bccd").is_dir(), reason="needs ../shared/data/bccd")
+@pytest.mark.skipif(
+    not (SHARED / "bccd").is_dir(), reason="needs the BCCD photographs beside the repository"
+)
 def test_bccd_loses_exactly_its_two_zero_area_boxes(caplog: pytest.LogCaptureFixture) -> None:
     root = SHARED / "bccd"
     split = read_split(root / "train", root / "annotations" / "instances_train.json")
@@ -172,7 +174,7 @@ def test_bccd_loses_exactly_its_two_zero_area_boxes(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.skipif(
-    not (SHARED / "coco_sample").is_dir(), reason="needs ../shared/data/coco_sample"
+    not (SHARED / "coco_sample").is_dir(), reason="needs the COCO sample beside the repository"
 )
 def test_coco_sample_has_eighty_holed_categories() -> None:
     root = SHARED / "coco_sample"

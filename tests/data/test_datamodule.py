@@ -198,7 +198,9 @@ def test_checkpoints_hold_the_position(root: Path, tmp_path: Path) -> None:
     assert checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] == [position]
 
 
-@pytest.mark.skipif(not (SHARED / "bccd").is_dir(), reason="needs ../shared/data/bccd")
+@pytest.mark.skipif(
+    not (SHARED / "bccd").is_dir(), reason="needs the BCCD photographs beside the repository"
+)
 def test_bccd_yields_whole_batches(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "detbox")
     root = SHARED / "bccd"
@@ -211,7 +213,7 @@ def test_bccd_yields_whole_batches(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.skipif(
-    not (SHARED / "coco_sample").is_dir(), reason="needs ../shared/data/coco_sample"
+    not (SHARED / "coco_sample").is_dir(), reason="needs the COCO sample beside the repository"
 )
 def test_coco_sample_counts_every_validation_image() -> None:
     data = build(SHARED / "coco_sample", eval_batch_size=8)
