@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,23 +70,6 @@ class DeformableAttention(nn.Module):
         value = value.unflatten(-1, (self.num_heads, -1))  # (B, S, heads, D)
         grid = (self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).unflatten(-1, (*grid, 2))
-        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        locations = self._locations(references[:, :, None, :, None], offsets, memory.shapes)
-        output = ops.ms_deform_attn(
-            value, memory.shapes, locations, weights.unflatten(-1, grid[1:])
-        )
+        logits = self.attention_weights(query).unflatten(-1, grid)
+        output = ops.ms_deform_attn_fused(value, memory.shapes, references, offsets, logits)
         return self.output_proj(output)
-
-    def _locations(
-        self, references: Tensor, offsets: Tensor, shapes: tuple[tuple[int, int], ...]
-    ) -> Tensor:
-        if references.shape[-1] == 2:
-            return references + offsets / level_sizes(shapes, references)[:, None]
-        center, size = references.split(2, -1)
-        return center + offsets / self.num_points * size * 0.5
-
-
-def level_sizes(shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-    """Width and height of every level as a tensor, (L, 2), without waiting for the device."""
-    sizes = torch.tensor([(width, height) for height, width in shapes], dtype=like.dtype)
-    return sizes.to(like.device, non_blocking=True)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detbox.layers.deformable_attention import DeformableAttention, level_sizes
+from detbox.layers.deformable_attention import DeformableAttention
 from detbox.layers.mlp import MLP, FeedForward
+from detbox.ops.reference import level_sizes
 from detbox.structures import FeatureMap, Memory
 
 

@@ -47,29 +47,121 @@ def ms_deform_attn(
     return output.to(value.dtype).view(batch, heads * width, num_queries).transpose(1, 2)
 
 
+def ms_deform_attn_fused(
+    value: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    references: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
+) -> Tensor:
+    """Softmax the logits, place the points around their references, attend.
+
+    Args:
+        value: (B, S, heads, D) tokens of all levels, fine to coarse.
+        shapes: (h, w) per level.
+        references: (B, Q, L, 2 | 4) points or boxes cxcywh, shares of the padded level.
+        offsets: (B, Q, heads, L, P, 2), in cells around a point (Deformable DETR, eq. 3) or in
+            parts of half a box around its center (app. A.4).
+        logits: (B, Q, heads, L, P), softmax over L * P.
+
+    Returns:
+        (B, Q, heads * D), of the type of `value`.
+    """
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    weights = logits.to(dtype).flatten(-2).softmax(-1).view(logits.shape)
+    locations = _locations(shapes, references.to(dtype), offsets.to(dtype))
+    return ms_deform_attn(value, shapes, locations, weights)
+
+
+def _locations(
+    shapes: Sequence[tuple[int, int]], references: Tensor, offsets: Tensor
+) -> Tensor:
+    references = references[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 | 4)
+    if references.shape[-1] == 2:
+        return references + offsets / level_sizes(shapes, references)[:, None]
+    center, size = references.split(2, -1)
+    return center + offsets / offsets.shape[-2] * size * 0.5
+
+
+def level_sizes(shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    """Width and height of every level as a tensor, (L, 2), without waiting for the device."""
+    sizes = torch.tensor([(width, height) for height, width in shapes], dtype=like.dtype)
+    return sizes.to(like.device, non_blocking=True)
+
+
 def check_inputs(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> None:
-    """Refuse inputs whose shapes do not fit together.
+    """Refuse inputs of `ms_deform_attn` that do not fit together.
 
     Raises:
         ValueError: says which tensor, what was expected and what came.
     """
+    _check_value(value, shapes)
+    _check_places(value, shapes, locations, "locations")
+    _check_like(weights, locations, "weights", "locations")
+    _check_types(value=value, locations=locations, weights=weights)
+
+
+def check_fused_inputs(
+    value: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    references: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
+) -> None:
+    """Refuse inputs of `ms_deform_attn_fused` that do not fit together.
+
+    Raises:
+        ValueError: says which tensor, what was expected and what came.
+    """
+    _check_value(value, shapes)
+    _check_places(value, shapes, offsets, "offsets")
+    _check_like(logits, offsets, "logits", "offsets")
+    expected = (*offsets.shape[:2], len(shapes))
+    if references.shape[:-1] != expected or references.shape[-1] not in (2, 4):
+        batch, queries, levels = expected
+        raise ValueError(
+            f"references must be (B={batch}, Q={queries}, L={levels}, 2 or 4), "
+            f"got {tuple(references.shape)}"
+        )
+    _check_types(value=value, references=references, offsets=offsets, logits=logits)
+
+
+def _check_value(value: Tensor, shapes: Sequence[tuple[int, int]]) -> None:
     tokens = sum(height * width for height, width in shapes)
     if value.dim() != 4 or value.shape[1] != tokens:
         raise ValueError(
             f"value must be (B, {tokens}, heads, D) for level shapes {list(shapes)}, "
             f"got {tuple(value.shape)}"
         )
-    batch, heads = value.shape[0], value.shape[2]
-    fixed = (locations.shape[0], *locations.shape[2:4], locations.shape[-1])
-    if locations.dim() != 6 or fixed != (batch, heads, len(shapes), 2):
+
+
+def _check_places(
+    value: Tensor, shapes: Sequence[tuple[int, int]], places: Tensor, name: str
+) -> None:
+    batch, heads, levels = value.shape[0], value.shape[2], len(shapes)
+    fixed = (places.shape[0], *places.shape[2:4], places.shape[-1])
+    if places.dim() != 6 or fixed != (batch, heads, levels, 2):
         raise ValueError(
-            f"locations must be (B={batch}, Q, heads={heads}, L={len(shapes)}, P, 2), "
-            f"got {tuple(locations.shape)}"
+            f"{name} must be (B={batch}, Q, heads={heads}, L={levels}, P, 2), "
+            f"got {tuple(places.shape)}"
         )
-    if weights.shape != locations.shape[:-1]:
+
+
+def _check_like(tensor: Tensor, places: Tensor, name: str, of: str) -> None:
+    if tensor.shape != places.shape[:-1]:
         raise ValueError(
-            f"weights must be {tuple(locations.shape[:-1])} like locations, "
-            f"got {tuple(weights.shape)}"
+            f"{name} must be {tuple(places.shape[:-1])} like {of}, got {tuple(tensor.shape)}"
         )
+
+
+def _check_types(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} must be of a floating-point type, got {tensor.dtype}")
+        if tensor.device != tensors["value"].device:
+            raise ValueError(
+                f"{name} must be on the device of value, {tensors['value'].device}, "
+                f"got {tensor.device}"
+            )
