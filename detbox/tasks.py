@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
+from detbox import ops
 from detbox.build import build_data, build_module, build_trainer, load_backbone, number, plain
 from detbox.checkpoints.run import check_resumable, read_checkpoint
 from detbox.engine.console import say
@@ -41,6 +42,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     cfg = settled(cfg)
+    ops.configure(cfg.op)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
@@ -80,6 +82,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
         ValueError, FileNotFoundError: no such checkpoint or data, or no class in common.
     """
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
+    ops.configure(cfg.op)
     checkpoint = read_checkpoint(cfg.ckpt)
     stored = checkpoint["detbox"]
     run = with_data(OmegaConf.create(stored["config"]), cfg, given)
@@ -105,6 +108,7 @@ def predict(cfg: DictConfig, folder: Path) -> None:
         ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
     """
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
+    ops.configure(cfg.op)
     sources = find_images(cfg.source) if cfg.source else _validation_images(cfg.ckpt)
     predictor = load(cfg.ckpt, cfg.device)
     threshold = number("threshold", cfg.threshold)

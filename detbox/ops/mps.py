@@ -81,9 +81,7 @@ class MetalKernel:
         dtype = inputs.value.dtype
         return written._replace(value=gradients.value.to(dtype), logits=logits.to(dtype))
 
-    def _launch(
-        self, name: str, inputs: Inputs, output: Tensor, *gradients: Tensor | None
-    ) -> None:
+    def _launch(self, name: str, inputs: Inputs, output: Tensor, *gradients: Tensor | None) -> None:
         value, shapes, references, offsets, logits = inputs
         # Every place of a kernel needs a buffer, even one that it never touches.
         nothing = value.new_empty(1, dtype=torch.float32)

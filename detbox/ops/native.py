@@ -1,4 +1,4 @@
-"""Calls into a compiled library of `ops/` through its C interface: no torch headers, no torch ABI."""
+"""Calls into a compiled library of `ops/`: its C interface needs no headers of torch."""
 
 from __future__ import annotations
 

@@ -73,9 +73,7 @@ def ms_deform_attn_fused(
     return ms_deform_attn(value, shapes, locations, weights)
 
 
-def _locations(
-    shapes: Sequence[tuple[int, int]], references: Tensor, offsets: Tensor
-) -> Tensor:
+def _locations(shapes: Sequence[tuple[int, int]], references: Tensor, offsets: Tensor) -> Tensor:
     references = references[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 | 4)
     if references.shape[-1] == 2:
         return references + offsets / level_sizes(shapes, references)[:, None]

@@ -54,9 +54,10 @@ def configure(backend: str) -> None:
         RuntimeError: it cannot run here; says why and what to do.
     """
     global _configured
-    check_name(backend, "op")
-    if VARIABLE not in os.environ:
-        refuse_missing(backend, f"op={backend}")
+    check_name(backend, f"op={backend}")
+    name, source = _asked(None, os.environ.get(VARIABLE), backend)
+    check_name(name, source)
+    refuse_missing(name, source)
     _configured = backend
 
 
@@ -88,15 +89,7 @@ def _decide(
 def _decide_once(
     asked: str | None, variable: str | None, configured: str, device: str, dtype: torch.dtype
 ) -> str:
-    name, source = next(
-        (name, source)
-        for name, source in (
-            (asked, f"backend={asked!r}"),
-            (variable, f"{VARIABLE}={variable}"),
-            (configured, f"op={configured}"),
-        )
-        if name is not None
-    )
+    name, source = _asked(asked, variable, configured)
     check_name(name, source)
     if name == "auto":
         return _first_that_runs(device, dtype)
@@ -105,6 +98,15 @@ def _decide_once(
         raise RuntimeError(f"{source} was asked for, but {reason}; try op=auto")
     _say(device, name, source)
     return name
+
+
+def _asked(asked: str | None, variable: str | None, configured: str) -> tuple[str, str]:
+    """The name that counts, and who gave it."""
+    if asked is not None:
+        return asked, f"backend={asked!r}"
+    if variable is not None:
+        return variable, f"{VARIABLE}={variable}"
+    return configured, f"op={configured}"
 
 
 def _first_that_runs(device: str, dtype: torch.dtype) -> str:
@@ -127,7 +129,7 @@ def check_name(backend: str, source: str) -> None:
         ValueError: names those that do.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"{source}: the op backend must be one of {', '.join(BACKENDS)}")
+        raise ValueError(f"the op must be one of {', '.join(BACKENDS)}, got {source}")
 
 
 def refuse_missing(backend: str, source: str) -> None:
