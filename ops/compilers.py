@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -9,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,25 +18,46 @@ COMMON = ("-O3", "-std=c++17", "-DNDEBUG")
 # Not -ffast-math: a NaN must stay one. These two only drop what the C library does besides.
 MATHS = ("-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 OLDEST_GPU = 75
+Notes = dict[str, object]
+Build = Callable[[Path, Path], Notes]
 PAIR = re.compile(r"(\d+)\.(\d+)([a-z]?)(\+PTX)?")
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """This machine cannot build a library: the reason, and what mends it."""
 
 
-def build_cpu(sources: Path, target: Path) -> dict[str, object]:
-    """C++ for any CPU and, on x86, once more for those with AVX2 and FMA (x86-64-v3).
+def build_all(sources: Path, target: Path) -> dict[str, Notes]:
+    """Build what can be built, and note in `build.json` what was not and why.
 
     Args:
         sources: the folder `csrc`.
-        target: folder for the library.
+        target: folder for the libraries.
 
     Returns:
-        Notes for `build.json`.
+        The notes, by library.
+    """
+    builders = {"cpu": build_cpu, "cuda": build_cuda}
+    notes = {name: _tried(name, build, sources, target) for name, build in builders.items()}
+    (target / "build.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+    return notes
+
+
+def _tried(name: str, build: Build, sources: Path, target: Path) -> Notes:
+    try:
+        notes = build(sources, target)
+    except UnavailableError as missing:
+        print(f"detbox-ops: without {name}: {missing}", flush=True)
+        return {"reason": str(missing)}
+    print(f"detbox-ops: built {name} with {notes['compiler']}", flush=True)
+    return notes
+
+
+def build_cpu(sources: Path, target: Path) -> Notes:
+    """C++ for any CPU and, on x86, once more for those with AVX2 and FMA (x86-64-v3).
 
     Raises:
-        Unavailable: no compiler, or it fails.
+        UnavailableError: no compiler, or it fails.
     """
     compiler = _cxx()
     flags = [*COMMON, *MATHS]
@@ -45,7 +67,7 @@ def build_cpu(sources: Path, target: Path) -> dict[str, object]:
         flags.append("-DDETBOX_X86")
     library = target / ("libdetbox_cpu.dylib" if _is_mac() else "libdetbox_cpu.so")
     with tempfile.TemporaryDirectory() as folder:
-        parts = {"library": ("library.cpp", [])}
+        parts: dict[str, tuple[str, list[str]]] = {"library": ("library.cpp", [])}
         parts |= {name: ("kernel.cpp", extra) for name, extra in variants.items()}
         objects = {name: f"{folder}/{name}.o" for name in parts}
         _run_all(
@@ -56,10 +78,11 @@ def build_cpu(sources: Path, target: Path) -> dict[str, object]:
     return {"file": library.name, "compiler": _version(compiler), "variants": [*variants]}
 
 
-def build_cuda(sources: Path, target: Path) -> dict[str, object]:
+def build_cuda(sources: Path, target: Path) -> Notes:
     """CUDA for every GPU that nvcc knows, or those of `TORCH_CUDA_ARCH_LIST`; needs no GPU.
 
-    Args, Returns, Raises: as `build_cpu`.
+    Raises:
+        UnavailableError: no nvcc, or it fails.
     """
     nvcc = [_nvcc()]
     codes = gpu_codes(nvcc[0], os.environ.get("TORCH_CUDA_ARCH_LIST", ""))
@@ -80,13 +103,15 @@ def gpu_codes(nvcc: str, chosen: str) -> list[str]:
             all that nvcc knows.
 
     Raises:
-        Unavailable: nvcc knows none of them.
+        UnavailableError: nvcc knows none of them.
     """
     listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False)
     known = sorted(int(each) for each in re.findall(r"compute_(\d+)$", listed.stdout, re.M))
     known = [each for each in known if each >= OLDEST_GPU]
     if not known:
-        raise Unavailable(f"{nvcc} knows no GPU from sm_{OLDEST_GPU} on; install CUDA 12 or later")
+        raise UnavailableError(
+            f"{nvcc} knows no GPU from sm_{OLDEST_GPU} on; install CUDA 12 or later"
+        )
     if not chosen.strip():
         return [*(f"sm_{each}" for each in known), f"compute_{known[-1]}"]
     codes = []
@@ -95,7 +120,9 @@ def gpu_codes(nvcc: str, chosen: str) -> list[str]:
         if ptx:
             codes.append(f"compute_{major}{minor}{letter}")
     if not codes:
-        raise Unavailable(f"TORCH_CUDA_ARCH_LIST={chosen} names no GPU; write it like '8.0 9.0+PTX'")
+        raise UnavailableError(
+            f"TORCH_CUDA_ARCH_LIST={chosen} names no GPU; write it like '8.0 9.0+PTX'"
+        )
     return codes
 
 
@@ -106,7 +133,9 @@ def _cxx() -> list[str]:
     for name in ("c++", "g++", "clang++"):
         if shutil.which(name):
             return [name]
-    raise Unavailable("no C++ compiler; `apt install g++`, or on macOS `xcode-select --install`")
+    raise UnavailableError(
+        "no C++ compiler; `apt install g++`, or on macOS `xcode-select --install`"
+    )
 
 
 def _nvcc() -> str:
@@ -114,7 +143,7 @@ def _nvcc() -> str:
     for place in (home and f"{home}/bin/nvcc", "nvcc", "/usr/local/cuda/bin/nvcc"):
         if place and (found := shutil.which(place)):
             return found
-    raise Unavailable("no nvcc on PATH or in CUDA_HOME; install the CUDA toolkit")
+    raise UnavailableError("no nvcc on PATH or in CUDA_HOME; install the CUDA toolkit")
 
 
 def _is_mac() -> bool:
@@ -137,8 +166,8 @@ def _run(command: Sequence[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise Unavailable(f"cannot run {command[0]}: {error}") from None
+        raise UnavailableError(f"cannot run {command[0]}: {error}") from None
     print(done.stdout + done.stderr, end="", flush=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
-        raise Unavailable(f"{command[0]} failed: {errors[0]}")
+        raise UnavailableError(f"{command[0]} failed: {errors[0]}")

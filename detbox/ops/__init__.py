@@ -41,7 +41,8 @@ def ms_deform_attn(
         RuntimeError: the backend cannot run here; says why and what to do.
     """
     reference.check_inputs(value, shapes, locations, weights)
-    chosen = choose(backend, value.device.type, library.common_type(value, weights))
+    dtype = library.common_type(value, weights)
+    chosen = choose(backend, value.device.type, dtype, len(shapes))
     if chosen == "pytorch":
         return reference.ms_deform_attn(value, shapes, locations, weights)
     return library.ms_deform_attn(value, library.flat(shapes), locations, weights, chosen)
@@ -75,7 +76,8 @@ def ms_deform_attn_fused(
         RuntimeError: the backend cannot run here; says why and what to do.
     """
     reference.check_fused_inputs(value, shapes, references, offsets, logits)
-    chosen = choose(backend, value.device.type, library.common_type(value, offsets, logits))
+    dtype = library.common_type(value, offsets, logits)
+    chosen = choose(backend, value.device.type, dtype, len(shapes))
     if chosen == "pytorch":
         return reference.ms_deform_attn_fused(value, shapes, references, offsets, logits)
     sizes = library.flat(shapes)

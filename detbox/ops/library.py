@@ -84,7 +84,7 @@ def _prepared(inputs: Inputs, backend: str, backward: bool = False) -> tuple[Inp
     else:
         reference.check_fused_inputs(value, shapes, references, offsets, logits)
         dtype = common_type(value, offsets, logits)
-    chosen = choose(backend, value.device.type, dtype)
+    chosen = choose(backend, value.device.type, dtype, len(shapes))
     if backward:
         _refuse_disorder(chosen)
     places = torch.promote_types(dtype, torch.float32)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 
+from detbox.ops.native import MAX_LEVELS
+
 logger = logging.getLogger("detbox")
 
 VARIABLE = "DETBOX_OP"
@@ -61,13 +63,14 @@ def configure(backend: str) -> None:
     _configured = backend
 
 
-def choose(asked: str | None, device: str, dtype: torch.dtype) -> str:
-    """The name of the backend for tensors of this device and type.
+def choose(asked: str | None, device: str, dtype: torch.dtype, levels: int = 1) -> str:
+    """The name of the backend for such tensors.
 
     Args:
         asked: the argument of the call, which outranks `DETBOX_OP` and the configuration.
         device: type of the tensors' device.
         dtype: type that all of them fit in.
+        levels: L.
 
     Raises:
         ValueError: unknown backend.
@@ -75,26 +78,36 @@ def choose(asked: str | None, device: str, dtype: torch.dtype) -> str:
     """
     if torch.onnx.is_in_onnx_export():
         return "pytorch"
-    return _decide(asked, os.environ.get(VARIABLE), _configured, device, dtype)
+    return _decide(asked, os.environ.get(VARIABLE), _configured, device, dtype, levels)
 
 
 @torch.compiler.assume_constant_result
 def _decide(
-    asked: str | None, variable: str | None, configured: str, device: str, dtype: torch.dtype
+    asked: str | None,
+    variable: str | None,
+    configured: str,
+    device: str,
+    dtype: torch.dtype,
+    levels: int,
 ) -> str:
-    return _decide_once(asked, variable, configured, device, dtype)
+    return _decide_once(asked, variable, configured, device, dtype, levels)
 
 
 @functools.cache
 def _decide_once(
-    asked: str | None, variable: str | None, configured: str, device: str, dtype: torch.dtype
+    asked: str | None,
+    variable: str | None,
+    configured: str,
+    device: str,
+    dtype: torch.dtype,
+    levels: int,
 ) -> str:
     name, source = _asked(asked, variable, configured)
     check_name(name, source)
     if name == "auto":
-        return _first_that_runs(device, dtype)
+        return _first_that_runs(device, dtype, levels)
     refuse_missing(name, source)
-    if reason := unfit(name, device, dtype):
+    if reason := unfit(name, device, dtype, levels):
         raise RuntimeError(f"{source} was asked for, but {reason}; try op=auto")
     _say(device, name, source)
     return name
@@ -109,12 +122,12 @@ def _asked(asked: str | None, variable: str | None, configured: str) -> tuple[st
     return configured, f"op={configured}"
 
 
-def _first_that_runs(device: str, dtype: torch.dtype) -> str:
+def _first_that_runs(device: str, dtype: torch.dtype, levels: int) -> str:
     reasons: list[str] = []
     for name, backend in KNOWN.items():
         if backend.device not in (device, None):
             continue
-        reason = unfit(name, device, dtype) or module_of(name).missing()
+        reason = unfit(name, device, dtype, levels) or module_of(name).missing()
         if reason is None:
             _say(device, name, "; ".join(reasons) or "the fastest for this device")
             return name
@@ -142,13 +155,15 @@ def refuse_missing(backend: str, source: str) -> None:
         raise RuntimeError(f"{source} was asked for, but {reason}")
 
 
-def unfit(backend: str, device: str, dtype: torch.dtype) -> str | None:
-    """Why a backend cannot take tensors of this device and type; None if it can."""
+def unfit(backend: str, device: str, dtype: torch.dtype, levels: int = 1) -> str | None:
+    """Why a backend cannot take such tensors; None if it can."""
     takes = KNOWN[backend]
     if takes.device not in (device, None):
         return f"{backend} takes tensors on {takes.device}, got {device}"
     if dtype not in takes.types:
         return f"{backend} computes in {_names(takes.types)}, got {_names([dtype])}"
+    if levels > MAX_LEVELS and backend != "pytorch":
+        return f"{backend} takes up to {MAX_LEVELS} levels, got {levels}"
     return None
 
 

@@ -37,11 +37,14 @@ template <class R>
 using Vector = typename VectorOf<R>::type;
 
 template <class R>
-INLINE Vector<R> load(const R* from) {
+INLINE Vector<R> copied(const R* from) {
   Vector<R> lanes;
   memcpy(&lanes, from, sizeof(lanes));
   return lanes;
 }
+
+INLINE Vector<float> load(const float* from) { return copied(from); }
+INLINE Vector<double> load(const double* from) { return copied(from); }
 
 INLINE Vector<float> load(const BFloat16* from) {
   typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));

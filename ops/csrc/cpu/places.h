@@ -76,7 +76,8 @@ INLINE void write_places(const DetboxProblem& problem, const R* references, cons
       for (int k2 = k; k2 < k + points; ++k2) {
         narrow(grads[k2] * step, grad_offsets + 2 * k2 + axis);
         center += grads[k2];
-        side += grads[k2] * widen(offsets[2 * k2 + axis]);
+        // Offsets to nowhere, infinite or NaN, leave no gradient behind.
+        side += grads[k2] == 0 ? 0 : grads[k2] * widen(offsets[2 * k2 + axis]);
       }
       if (!grad_references) continue;
       grad_references[level * size + axis] = center * extent[axis];

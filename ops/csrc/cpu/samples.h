@@ -76,9 +76,9 @@ struct Samples {
   }
 };
 
-// e^x for x <= 0, to about one unit in the last place.
+// e^x for x <= 0, to about one unit in the last place; of NaN it is NaN.
 INLINE float exponential(float x) {
-  x = x > -87.0f ? x : -87.0f;
+  x = x < -87.0f ? -87.0f : x;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
   const float whole = (x * 1.44269504f + magic) - magic;
   const float rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;

@@ -188,8 +188,9 @@ __device__ __forceinline__ void reference_gradients(
       const float y = gradients[i].y * sizes.map_height[level];
       center_x += x;
       center_y += y;
-      width += x * attention.offset(i, 0);
-      height += y * attention.offset(i, 1);
+      // Offsets to nowhere, infinite or NaN, leave no gradient behind.
+      width += x == 0.0f ? 0.0f : x * attention.offset(i, 0);
+      height += y == 0.0f ? 0.0f : y * attention.offset(i, 1);
     }
     float* to = static_cast<float*>(attention.tensors.grad_references) +
                 (attention.row * sizes.levels + level) * sizes.reference_size;
