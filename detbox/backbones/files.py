@@ -5,21 +5,26 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file as read_safetensors
 from torch import Tensor
 
 from detbox.backbones.layouts import detect, layouts
+from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone
 from detbox.registry import some
 
 WRAPPERS = ("model", "state_dict")
+ZIPPED = (BadZipFile, ValueError)
+"""what reading a bad `.npz` file raises"""
 COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 
 
-def load_file(backbone: TimmBackbone, path: str | Path) -> str:
+def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
     """Fill the backbone from a file; output norms, which classifiers lack, may be absent.
 
     Returns:
@@ -33,11 +38,12 @@ def load_file(backbone: TimmBackbone, path: str | Path) -> str:
     candidates = layouts(backbone)
     layout = detect(stored, candidates)
     names = candidates[layout]
-    found = {name: stored[other] for name, other in names.items() if other in stored}
+    found = {name: stored[others[0]] for name, others in names.items() if others[0] in stored}
     missing = [name for name in names if name not in found and not name.endswith(COMPUTED)]
     _check(backbone, found, missing, path)
     backbone.load_state_dict(found, strict=False)
-    unused = [name for name in stored.keys() - names.values() if not name.endswith(COMPUTED)]
+    known = {other for others in names.values() for other in others}
+    unused = [name for name in stored.keys() - known if not name.endswith(COMPUTED)]
     line = f"backbone {backbone.model}: {len(found)} of {len(names)} tensors from {path} ({layout})"
     if missing:
         line += f"; not in the file: {some(sorted(missing))}"
@@ -45,7 +51,9 @@ def load_file(backbone: TimmBackbone, path: str | Path) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a `.pth`, `.pt` or `.safetensors` file, out of a usual wrapper.
+    """Tensors by name from a `.pth`, `.pt`, `.safetensors` or `.npz` file, out of a usual wrapper.
+
+    Kernels of JAX, which `.npz` files hold, get the order of PyTorch's dimensions.
 
     Raises:
         FileNotFoundError: no such file.
@@ -55,10 +63,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no weights file {path}; check backbone.weights")
     try:
         content = _read(path)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, *ZIPPED) as error:
         raise ValueError(
             f"{path} is no readable file of tensors ({type(error).__name__}); "
-            "backbone.weights takes a state dict saved as .pth or .safetensors"
+            "backbone.weights takes a state dict saved as .pth, .safetensors or .npz"
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -70,14 +78,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
+    if path.suffix == ".npz":
+        arrays = np.load(path)
+        return {name: _reordered(name, torch.from_numpy(arrays[name])) for name in arrays}
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _reordered(name: str, tensor: Tensor) -> Tensor:
+    kernel = tensor.ndim == 4 and name.endswith("/kernel")  # (H, W, I, O)
+    return tensor.permute(3, 2, 0, 1) if kernel else tensor
+
+
 def _check(
-    backbone: TimmBackbone, found: dict[str, Tensor], missing: list[str], path: str | Path
+    backbone: TimmBackbone | OwnBackbone,
+    found: dict[str, Tensor],
+    missing: list[str],
+    path: str | Path,
 ) -> None:
     own = backbone.state_dict()
-    absent = sorted(name for name in missing if name.startswith("body."))
+    absent = sorted(name for name in missing if not name.startswith("norms."))
     reshaped = [
         f"{name} {tuple(own[name].shape)}, got {tuple(tensor.shape)}"
         for name, tensor in found.items()
@@ -87,5 +106,5 @@ def _check(
         raise ValueError(
             f"{path} is of another model than {backbone.model}: expected {len(own)} tensors, "
             f"{len(absent)} absent ({some(absent)}), {len(reshaped)} of another shape "
-            f"({some(reshaped)}); set backbone.model to the file's model or take another file"
+            f"({some(reshaped)}); set backbone or backbone.model to the file's or take another"
         )

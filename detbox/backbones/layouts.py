@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone
 
-Names = dict[str, str]
-"""our name -> name in another layout; ours start at the backbone: `body.layer1.0.conv1.weight`"""
+Names = dict[str, tuple[str, ...]]
+"""Our name -> names in another layout, several where it repeats a tensor; ours start at the
+backbone: `body.layer1.0.conv1.weight`."""
 
 _SWIN = ((r"^body\.layers_(\d+)\.blocks", r"layers.\1.blocks"), (r"^norms\.", "norm"))
 _CONVNEXT = (
@@ -21,31 +23,43 @@ _CONVNEXT = (
 )
 
 
-def official_names(backbone: TimmBackbone) -> Names:
-    """Each tensor's name in the authors' detectors, below their `backbone.0.`.
+def official_names(backbone: TimmBackbone | OwnBackbone) -> Names:
+    """Each tensor's names in the authors' detectors, below their `backbone.0.`.
 
     ResNets keep timm's names below `body.`, as torchvision does. Swin and ConvNeXt follow their
-    authors' releases; ConvNeXt's unused output norms have no tensor here. Any other model maps
-    to itself.
+    authors' releases; ConvNeXt's unused output norms have no tensor here. Any other timm model
+    maps to itself. Backbones written here follow their authors', which are below `backbone.`.
     """
-    return {name: _official(name, _family(backbone.model)) for name in backbone.state_dict()}
+    if isinstance(backbone, OwnBackbone):
+        return {
+            name: tuple(f"backbone.{each}" for each in names)
+            for name, names in backbone.official_names().items()
+        }
+    family = _family(backbone.model)
+    return {name: (_official(name, family),) for name in backbone.state_dict()}
 
 
-def layouts(backbone: TimmBackbone) -> dict[str, Names]:
+def layouts(backbone: TimmBackbone | OwnBackbone) -> dict[str, Names]:
     """Layouts in which a weights file may come, by a name for messages."""
     official = official_names(backbone)
-    names = list(official)
+    found: dict[str, Names] = {"detbox backbone": {name: (name,) for name in official}}
+    if isinstance(backbone, OwnBackbone):
+        return {**found, "authors' release": backbone.official_names()}
+    release: Names = {name: (each.removeprefix("body."),) for name, (each,) in official.items()}
     return {
-        "timm model": {name: _whole(name) for name in names},
-        "detbox backbone": {name: name for name in names},
-        "authors' release": {name: official[name].removeprefix("body.") for name in names},
+        "timm model": {name: (_whole(name),) for name in official},
+        **found,
+        "authors' release": release,
     }
 
 
 def detect(stored: Iterable[str], candidates: Mapping[str, Names]) -> str:
     """The candidate layout that finds most of its names among the stored ones."""
     known = set(stored)
-    return max(candidates, key=lambda layout: len(known.intersection(candidates[layout].values())))
+    return max(
+        candidates,
+        key=lambda layout: sum(names[0] in known for names in candidates[layout].values()),
+    )
 
 
 def _family(model: str) -> str:
@@ -67,5 +81,7 @@ def _stage_before(match: re.Match[str]) -> str:
 
 
 def _whole(name: str) -> str:
-    # timm's feature extractors join the first two parts of a name: layers.0 becomes layers_0.
-    return re.sub(r"^([a-z]+(?:_[a-z]+)*)_(\d+)\.", r"\1.\2.", name.removeprefix("body."))
+    # timm's feature extractors join the first two parts of a name, layers.0 becomes layers_0, or
+    # put the model into one.
+    name = name.removeprefix("body.").removeprefix("model.")
+    return re.sub(r"^([a-z]+(?:_[a-z]+)*)_(\d+)\.", r"\1.\2.", name)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class PaddedSwinBlock(SwinTransformerBlock):
-    """A Swin block that pads the map before it shifts it.
+class _PaddedWindows:
+    """Attention in windows that pads the map before it shifts it.
 
     timm shifts first; then rows that wrapped around meet those of the other border unmasked
     wherever the window does not divide the map.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attention in windows, then the MLP, both residual; (B, h, w, C) to the same."""
-        x = x + self.drop_path1(self._attend(self.norm1(x)))
-        return x + self.drop_path2(self.mlp(self.norm2(x)))
+    window_size: tuple[int, int]
+    shift_size: tuple[int, int]
+    attn: nn.Module
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
         rows, columns = self.window_size
         down, along = self.shift_size
@@ -51,11 +51,21 @@ class PaddedSwinBlock(SwinTransformerBlock):
         return x.new_zeros(apart.shape).masked_fill_(apart, -100.0)
 
 
+class PaddedSwinBlock(_PaddedWindows, SwinTransformerBlock):
+    """A Swin block that pads the map before it shifts it."""
+
+
+class PaddedSwinV2Block(_PaddedWindows, SwinTransformerV2Block):
+    """A Swin v2 block that pads the map before it shifts it."""
+
+
+PADDED = {SwinTransformerBlock: PaddedSwinBlock, SwinTransformerV2Block: PaddedSwinV2Block}
+
+
 def pad_before_shifting(model: nn.Module) -> None:
-    """Turn the model's Swin blocks into `PaddedSwinBlock`, in place; parameters stay."""
+    """Let the model's Swin blocks pad the map before they shift it, in place; parameters stay."""
     for module in model.modules():
-        if type(module) is SwinTransformerBlock:
-            module.__class__ = PaddedSwinBlock
+        module.__class__ = PADDED.get(type(module), type(module))
 
 
 def _regions(size: int, window: int, shift: int, device: torch.device) -> Tensor:

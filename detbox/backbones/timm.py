@@ -6,16 +6,29 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from timm import create_model, is_model, list_models, list_pretrained
-from timm.layers import DropPath, freeze_batch_norm_2d
+from timm import create_model, is_model, list_models, list_pretrained, model_entrypoint
+from timm.layers import DropPath, PatchEmbed, freeze_batch_norm_2d
 from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detbox.backbones.swin import pad_before_shifting
+from detbox.layers.norm import MapNorm
 from detbox.registry import BACKBONES, near
 
 PRETRAINED = ("auto", "true", "false")
+# timm fits windows to one image size; without these it refuses any other and drops the shift of
+# stages that were as small as their window.
+_WINDOWS = {"strict_img_size": False, "always_partition": True}
+_PLAIN = {"dynamic_img_size": True}
+ANY_SIZE = {
+    "swin_transformer": _WINDOWS,
+    "swin_transformer_v2": _WINDOWS,
+    "vision_transformer": _PLAIN,
+    "deit": _PLAIN,
+    "eva": _PLAIN,
+}
+"""settings for images of any size, by timm's module; other families need none or cannot"""
 
 
 class TimmBackbone(nn.Module):
@@ -23,6 +36,8 @@ class TimmBackbone(nn.Module):
 
     Map sizes are H / stride, W / stride rounded up, or down where a model's convolutions drop
     incomplete cells (ConvNeXt). Images smaller than the coarsest stride are zero-padded to it.
+    Plain ViTs have one stride, their patch size; learnt positions are interpolated to the image,
+    class and register tokens are dropped.
     """
 
     def __init__(
@@ -59,7 +74,7 @@ class TimmBackbone(nn.Module):
             One (B, C, h, w) map per stride; a view of channels-last memory where the model
             works that way.
         """
-        maps = self.body(_pad(pixels, self._patch, self.strides[-1]))
+        maps = self.body(enlarged(pixels, self._patch, self.strides[-1]))
         if self._channels_last:
             maps = [features.permute(0, 3, 1, 2) for features in maps]  # (B, C, h, w)
         if self.norms:
@@ -68,19 +83,12 @@ class TimmBackbone(nn.Module):
         return tuple(maps)
 
 
-class MapNorm(nn.LayerNorm):
-    """Layer norm over the channels of a (B, C, h, w) map."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise every cell; same shape."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 @BACKBONES.register("timm")
 def timm(
     *,
     model: str,
     strides: tuple[int, ...] = (8, 16, 32),
+    output_stride: int = 32,
     weights: str | None = None,
     pretrained: str = "auto",
     frozen_stages: int = 0,
@@ -94,6 +102,8 @@ def timm(
     Args:
         model: timm name, with or without the tag of its weights (`resnet50.tv_in1k`).
         strides: levels to return, fine to coarse, in input pixels per cell.
+        output_stride: 16 or 8 dilate the last stages of a ResNet instead of striding them; of
+            several stages with one stride the last counts.
         weights: local weights file, `.pth` or `.safetensors`.
         pretrained: auto, true or false; see `detbox.backbones.weights`.
         frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
@@ -105,12 +115,8 @@ def timm(
     Raises:
         ValueError: unknown model, a stride or stage that it lacks, or a bad `pretrained`.
     """
-    pretrained = str(pretrained).lower()
-    if pretrained not in PRETRAINED:
-        raise ValueError(
-            f"backbone.pretrained is one of {', '.join(PRETRAINED)}; got {pretrained!r}"
-        )
-    body = _create(model, strides, drop_path)
+    pretrained = check_pretrained(pretrained)
+    body = _create(model, strides, output_stride, drop_path)
     _freeze(body, frozen_stages, frozen_norm)
     if checkpointing:
         _checkpoint(body)
@@ -119,10 +125,8 @@ def timm(
 
 def create_body(model: str, levels: Sequence[int], **settings: Any) -> nn.Module:
     """The timm feature extractor of the levels at these indices, for images of any size."""
-    if model.startswith(("swin_", "swinv2_")):
-        # timm fits windows to one image size; without these it refuses any other and drops the
-        # shift of stages that were as small as their window.
-        settings |= {"strict_img_size": False, "always_partition": True}
+    family = model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2]
+    settings |= ANY_SIZE.get(family, {})
     return create_model(model, features_only=True, out_indices=tuple(levels), **settings)
 
 
@@ -136,9 +140,11 @@ def published_weights(model: str) -> PretrainedCfg:
     return cast("PretrainedCfg", get_pretrained_cfg(model))
 
 
-def _create(model: str, strides: Sequence[int], drop_path: float) -> nn.Module:
+def _create(model: str, strides: Sequence[int], output_stride: int, drop_path: float) -> nn.Module:
+    # Many models take no such setting.
+    dilated: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
     settings: dict[str, float] = {"drop_path_rate": drop_path} if drop_path else {}
-    body = create_body(model, _levels(model, strides), **settings)
+    body = create_body(model, _levels(model, strides, dilated), **dilated, **settings)
     for module in body.modules():
         if isinstance(module, DropPath) and not drop_path:
             module.drop_prob = 0.0
@@ -146,12 +152,12 @@ def _create(model: str, strides: Sequence[int], drop_path: float) -> nn.Module:
     return body
 
 
-def _levels(model: str, strides: Sequence[int]) -> list[int]:
+def _levels(model: str, strides: Sequence[int], dilated: dict[str, Any]) -> list[int]:
     known_models = list_pretrained() if "." in model else list_models()
     if not is_model(model) or ("." in model and model not in known_models):
         raise ValueError(f"timm has no backbone.model={model!r}{near(model, known_models)}")
     with torch.device("meta"):
-        info = feature_info(create_model(model, features_only=True))
+        info = feature_info(create_model(model, features_only=True, **dilated))
     known = {level["reduction"]: index for index, level in enumerate(info.info)}
     missing = [stride for stride in strides if stride not in known]
     if missing or not strides or list(strides) != sorted(set(strides)):
@@ -180,11 +186,12 @@ def _names_up_to(body: nn.Module, stages: int) -> set[str]:
     if stages < 0 or stride not in ends:
         raise ValueError(
             f"backbone.frozen_stages={stages} ends at stride {stride}, the backbone has strides "
-            f"{sorted(ends)}; try backbone.frozen_stages=1 or 0"
+            f"{sorted(ends)}; try backbone.frozen_stages={'1 or 0' if 4 in ends else '0'}"
         )
     # Parameters come in the order of the forward pass; some of timm's wrappers join the first two
-    # parts of a name.
-    prefixes = (f"{ends[stride]}.", f"{ends[stride].replace('.', '_', 1)}.")
+    # parts of a name, others put one before it.
+    end = ends[stride]
+    prefixes = (f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
     names = [name for name, _ in body.named_parameters()]
     last = max(index for index, name in enumerate(names) if name.startswith(prefixes))
     return set(names[: last + 1])
@@ -206,11 +213,27 @@ def _output_norms(body: nn.Module) -> nn.ModuleDict:
 
 
 def _patch_size(body: nn.Module) -> int:
-    embedding = getattr(body, "patch_embed", None)
-    return int(getattr(embedding, "patch_size", (1,))[0])
+    # Plain ViTs are inside a wrapper. PVT's patches overlap and need no whole number.
+    embedding = getattr(getattr(body, "model", body), "patch_embed", None)
+    return int(embedding.patch_size[0]) if isinstance(embedding, PatchEmbed) else 1
 
 
-def _pad(pixels: Tensor, patch: int, least: int) -> Tensor:
+def check_pretrained(pretrained: str) -> str:
+    """The setting `backbone.pretrained` in small letters; YAML's booleans count as words.
+
+    Raises:
+        ValueError: it is none of `PRETRAINED`.
+    """
+    pretrained = str(pretrained).lower()
+    if pretrained not in PRETRAINED:
+        raise ValueError(
+            f"backbone.pretrained is one of {', '.join(PRETRAINED)}; got {pretrained!r}"
+        )
+    return pretrained
+
+
+def enlarged(pixels: Tensor, patch: int, least: int) -> Tensor:
+    """The image (B, 3, H, W) with zeros below and to the right: whole patches, a least side."""
     height, width = pixels.shape[-2:]
     bottom = max(least - height, -height % patch)
     right = max(least - width, -width % patch)

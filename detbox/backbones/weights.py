@@ -14,6 +14,7 @@ from huggingface_hub.utils import get_session
 from torch import nn
 
 from detbox.backbones.files import load_file
+from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone, create_body, published_weights
 
 PATIENCE = 1.0
@@ -43,7 +44,7 @@ def load_pretrained(backbone: nn.Module, *, required: bool) -> str:
         WeightsUnavailableError: nothing found, and `required` or `pretrained=true`.
         FileNotFoundError, ValueError: the weights file is absent, unreadable or of another model.
     """
-    if not isinstance(backbone, TimmBackbone):
+    if not isinstance(backbone, (TimmBackbone, OwnBackbone)):
         return ""
     if backbone.weights_file:
         return _log(logging.INFO, load_file(backbone, backbone.weights_file))
@@ -51,13 +52,15 @@ def load_pretrained(backbone: nn.Module, *, required: bool) -> str:
         line = f"backbone {backbone.model}: random weights (backbone.pretrained=false)"
         return _log(logging.INFO, line)
     try:
+        if isinstance(backbone, OwnBackbone):
+            raise WeightsUnavailableError("no hub is known to have them")
         return _log(logging.INFO, _load_published(backbone))
     except WeightsUnavailableError as error:
         if required or backbone.pretrained == "true":
             raise WeightsUnavailableError(
                 f"backbone {backbone.model} needs pretrained weights, but {error}; give a local "
-                "file with backbone.weights=FILE, go online once (the cache keeps them), or "
-                "train from random weights with backbone.pretrained=false"
+                f"file with backbone.weights=FILE, {_online(backbone)}or train from random "
+                "weights with backbone.pretrained=false"
             ) from error
         return _log(logging.WARNING, _random_line(backbone, str(error)))
 
@@ -67,10 +70,16 @@ def _log(level: int, line: str) -> str:
     return line
 
 
-def _random_line(backbone: TimmBackbone, reason: str) -> str:
+def _online(backbone: TimmBackbone | OwnBackbone) -> str:
+    published = isinstance(backbone, TimmBackbone)
+    return "go online once (the cache keeps them), " if published else ""
+
+
+def _random_line(backbone: TimmBackbone | OwnBackbone, reason: str) -> str:
     line = f"backbone {backbone.model}: random weights, because {reason}"
     if backbone.frozen:
-        line += "; they learn better with backbone.frozen_stages=0 backbone.frozen_norm=false"
+        stages = "backbone.frozen_stages=0 " if isinstance(backbone, TimmBackbone) else ""
+        line += f"; they learn better with {stages}backbone.frozen_norm=false"
     return line
 
 

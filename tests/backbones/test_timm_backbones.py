@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from torchvision.models._utils import IntermediateLayerGetter
 
 from detbox.backbones.timm import TimmBackbone
 from detbox.registry import BACKBONES
@@ -26,7 +28,13 @@ CHANNELS = {
     "swin_l": (384, 768, 1536),
     "convnext_t": (192, 384, 768),
     "tf_efficientnet_lite0": (40, 112, 320),
+    "resnet50_dc5": (2048,),
+    "bit_r50": (512, 1024, 2048),
+    "mpvit_small": (216, 288, 288),
+    "coat_lite_small": (128, 320, 512),
+    "coat_small": (320, 320, 320),
 }
+STRIDES = {"resnet50_dc5": (16,)}
 
 
 def build(name: str, *overrides: str) -> TimmBackbone:
@@ -43,19 +51,33 @@ def test_maps_have_the_promised_channels_and_sizes_at_any_image_size(name: str) 
     with torch.device("meta"):
         backbone = build(name)
         images = [torch.empty(2, 3, *size) for size in SIZES]
-    round_size = math.floor if name.startswith("convnext") else math.ceil
+    round_size = math.floor if name.startswith(("convnext", "coat")) else math.ceil
+    least = backbone.strides[-1]
     assert backbone.channels == CHANNELS.get(name, backbone.channels)
-    assert backbone.strides == (8, 16, 32)
+    assert backbone.strides == STRIDES.get(name, (8, 16, 32))
     for size, image in zip(SIZES, images, strict=True):
         for maps, channels, stride in zip(
             backbone(image), backbone.channels, backbone.strides, strict=True
         ):
-            cells = tuple(round_size(max(side, 32) / stride) for side in size)
+            cells = tuple(round_size(max(side, least) / stride) for side in size)
             assert maps.shape == (2, channels, *cells)
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "resnet50", "resnet10t", "swin_t", "convnext_t", "tf_efficientnet_lite0"]
+    "name",
+    [
+        "resnet18",
+        "resnet50",
+        "resnet10t",
+        "swin_t",
+        "convnext_t",
+        "tf_efficientnet_lite0",
+        "resnet50_dc5",
+        "bit_r50",
+        "mpvit_tiny",
+        "coat_lite_tiny",
+        "coat_mini",
+    ],
 )
 def test_evaluation_is_deterministic_and_every_trainable_parameter_learns(name: str) -> None:
     backbone = build(name).eval()
@@ -87,6 +109,17 @@ def test_four_strides_are_chosen_by_the_config(name: str) -> None:
         backbone = build(name, "backbone.strides=[4,8,16,32]")
     assert backbone.strides == (4, 8, 16, 32)
     assert len(backbone.channels) == 4
+
+
+@torch.no_grad()
+def test_dc5_is_dilated_as_torchvision_does_it() -> None:
+    dilated = {"replace_stride_with_dilation": [False, False, True]}
+    theirs = torchvision.models.resnet50(weights=None, **dilated).eval()
+    ours = build("resnet50_dc5").eval()
+    ours.body.load_state_dict(theirs.state_dict(), strict=False)
+    last = IntermediateLayerGetter(theirs, {"layer4": "last"})
+    pixels = torch.randn(1, 3, 97, 130)
+    torch.testing.assert_close(ours(pixels)[-1], last(pixels)["last"])
 
 
 def test_any_timm_model_builds_by_name() -> None:
@@ -135,7 +168,9 @@ def test_frozen_stages_freeze_their_norms_but_no_others() -> None:
     assert {name.split(".")[1] for name in frozen} == {"conv1", "layer1", "layer2"}
 
 
-@pytest.mark.parametrize("name", ["resnet18", "swin_t", "tf_efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "swin_t", "tf_efficientnet_lite0", "mpvit_tiny", "coat_tiny"]
+)
 def test_checkpointing_changes_neither_maps_nor_gradients(name: str) -> None:
     pixels = torch.randn(1, 3, 40, 40)
     results = []

@@ -1,0 +1,124 @@
+"""What the backbones written here share: levels, where weights come from, and official names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import trunc_normal_
+from torch import nn
+
+from detbox.backbones.timm import check_pretrained
+
+STRIDES = (4, 8, 16, 32)
+"""of the four stages, in input pixels per cell"""
+
+Rules = tuple[tuple[str, str], ...]
+"""patterns and what stands for them, applied one after the other as `re.sub` does"""
+
+
+class Levels(NamedTuple):
+    """Which maps a backbone returns, and where its weights come from."""
+
+    strides: Sequence[int]
+    """rising, some of `STRIDES`"""
+    weights: str | None
+    """local weights file"""
+    pretrained: str
+    """auto, true or false; see `detbox.backbones.weights`"""
+
+
+class OwnBackbone(nn.Module):
+    """A pyramid of four stages that returns the NCHW maps of the chosen strides.
+
+    Images smaller than the coarsest stride are zero-padded to it.
+
+    Args:
+        channels: of the four stages' maps.
+        chosen: levels to return, and weights.
+
+    Raises:
+        ValueError: a stride that no stage has, or a bad `pretrained`.
+    """
+
+    model: ClassVar[str]
+    """for messages"""
+    mean: ClassVar[tuple[float, ...]] = IMAGENET_DEFAULT_MEAN
+    std: ClassVar[tuple[float, ...]] = IMAGENET_DEFAULT_STD
+    rules: ClassVar[Rules]
+    """our names -> official ones, of the authors' release"""
+    copies: ClassVar[Rules] = ()
+    """Prefixes of official names -> prefixes under which the authors repeat the tensor. `{module}`
+    stands for the number of each child of a module of ours."""
+
+    def __init__(self, channels: Sequence[int], chosen: Levels) -> None:
+        super().__init__()
+        strides = list(chosen.strides)
+        if not strides or not set(strides) <= set(STRIDES) or strides != sorted(set(strides)):
+            raise ValueError(
+                f"backbone.strides are rising strides of {self.model}, some of {list(STRIDES)}; "
+                f"got {strides}; choose among them"
+            )
+        self.weights_file = chosen.weights
+        self.pretrained = check_pretrained(chosen.pretrained)
+        self.levels = tuple(STRIDES.index(stride) for stride in strides)
+        self.strides = tuple(strides)
+        self.channels = tuple(channels[level] for level in self.levels)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves any weight or batch norm as it is."""
+        scales = any(name.endswith(".weight") for name, _ in self.named_buffers())
+        return scales or not all(p.requires_grad for p in self.parameters())
+
+    def official_names(self) -> dict[str, tuple[str, ...]]:
+        """Our name -> all names in the authors' release, where parts share it."""
+        return {name: self._official(name) for name in self.state_dict()}
+
+    def _official(self, name: str) -> tuple[str, ...]:
+        for pattern, replacement in self.rules:
+            name = re.sub(pattern, replacement, name)
+        names = [name]
+        for pattern, template in self.copies:
+            if match := re.match(pattern, name):
+                names += [each + name[match.end() :] for each in self._all(match.expand(template))]
+        return tuple(names)
+
+    def _all(self, template: str) -> list[str]:
+        found = re.search(r"\{([\w.]+)\}", template)
+        if not found:
+            return [template]
+        children = self.get_submodule(found[1]).named_children()
+        return [template.replace(found[0], name) for name, _ in children]
+
+
+def initialise(module: nn.Module) -> None:
+    """Small random weights for linear layers and class tokens, as both papers' authors have it."""
+    for name, parameter in module.named_parameters():
+        if "class_token" in name:
+            trunc_normal_(parameter, std=0.02)
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+
+
+def rates(drop_path: float, count: int) -> list[float]:
+    """Stochastic depth rates of blocks in a row, rising linearly from 0."""
+    return [drop_path * index / max(1, count - 1) for index in range(count)]
+
+
+def check_stages(**settings: Sequence[int]) -> None:
+    """Refuse settings by stage that are not four.
+
+    Raises:
+        ValueError: one has another number.
+    """
+    for name, values in settings.items():
+        if len(values) != len(STRIDES):
+            raise ValueError(
+                f"backbone.{name} has one number for each of {len(STRIDES)} stages; "
+                f"got {list(values)}"
+            )

@@ -1,0 +1,34 @@
+"""The backbones that have a name in conf/backbone, and what is known of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import detbox
+from detbox.registry import BACKBONES
+
+CONF = Path(__file__).parents[2] / "conf" / "backbone"
+NAMED = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "timm")
+LARGE = (
+    *("swin_b", "swin_l", "convnext_b", "convnext_l", "convnext_xl"),
+    *("mpvit_base", "vit_b_dinov2", "vit_b_dinov3", "eva02_l"),
+)
+"""more than 60 M parameters; drawing them takes seconds"""
+BY_SIZE = [pytest.param(each, marks=pytest.mark.slow) if each in LARGE else each for each in NAMED]
+DROPS_CELLS = ("convnext", "coat")
+"""families whose convolutions drop incomplete cells, so that sizes are rounded down"""
+
+
+def build(name: str, *options: str) -> nn.Module:
+    """A named backbone on random weights."""
+    return BACKBONES.build(detbox.compose(f"backbone={name}", *options).backbone)
+
+
+def rounding(name: str) -> Callable[[float], int]:
+    """How the sizes of a backbone's maps are rounded."""
+    return math.floor if name.startswith(DROPS_CELLS) else math.ceil

@@ -1,0 +1,188 @@
+"""The backbones that are written here: against timm where it has them, and at odd sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from detbox.backbones.bit import StandardisedConv
+from detbox.backbones.factorised import FactorisedStack, join_tokens, split_tokens
+from detbox.backbones.own import OwnBackbone
+from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
+from detbox.build import compose
+from detbox.registry import BACKBONES
+
+OWN = ["mpvit_tiny", "coat_lite_tiny", "coat_tiny", "bit_r50"]
+MILLIONS = {
+    "mpvit_tiny": 5.63,
+    "mpvit_xsmall": 10.32,
+    "mpvit_small": 22.60,
+    "mpvit_base": 74.36,
+    "coat_lite_tiny": 5.40,
+    "coat_lite_mini": 10.50,
+    "coat_lite_small": 19.32,
+    "coat_tiny": 5.34,
+    "coat_mini": 10.12,
+    "coat_small": 21.37,
+    "bit_r50": 23.50,
+}
+"""parameters without classifiers; the papers' tables count those too"""
+
+
+def build(name: str, *options: str) -> OwnBackbone:
+    return BACKBONES.build(compose(f"backbone={name}", *options).backbone)
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_sizes_are_those_of_the_papers(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build(name)
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    assert round(count / 1e6, 2) == MILLIONS[name]
+
+
+@pytest.mark.parametrize("name", ["coat_lite_tiny", "coat_tiny"])
+def test_coat_is_timms_at_the_one_size_that_timms_has(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, img_size=64).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, 0, 0.1)
+    save_file({k: v.clone() for k, v in theirs.state_dict().items()}, tmp_path / "w.safetensors")
+    ours = build(name, f"backbone.weights={tmp_path / 'w.safetensors'}").eval()
+    line = load_pretrained(ours, required=True)
+    assert "not in the file" not in line
+    assert "not used: " in line
+    theirs.return_interm_layers = True
+    theirs.out_features = [f"x{stage}_nocls" for stage in (2, 3, 4)]
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.forward_features(pixels).values()
+        for own, other in zip(ours(pixels), expected, strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_saved_backbone_loads_again(name: str, tmp_path: Path) -> None:
+    saved = build(name)
+    torch.save(saved.state_dict(), tmp_path / "own.pth")
+    backbone = build(name, f"backbone.weights={tmp_path / 'own.pth'}")
+    assert "(detbox backbone)" in load_pretrained(backbone, required=True)
+    for own, other in zip(backbone.parameters(), saved.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
+def test_kernels_of_jax_are_turned_round(tmp_path: Path) -> None:
+    source = build("bit_r50", "backbone.strides=[4]")
+    arrays = {
+        names[0]: source.state_dict()[name].numpy()
+        for name, names in source.official_names().items()
+    }
+    turned = {n: a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for n, a in arrays.items()}
+    np.savez(tmp_path / "jax.npz", **turned)
+    backbone = build("bit_r50", "backbone.strides=[4]", f"backbone.weights={tmp_path / 'jax.npz'}")
+    assert load_pretrained(backbone, required=True).endswith("jax.npz (authors' release)")
+    assert torch.equal(backbone.stem.weight, source.stem.weight)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_only_the_stages_that_are_asked_for_are_built(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build(name, "backbone.strides=[4,8]")
+        maps = backbone(torch.empty(1, 3, 64, 96))
+    assert [tuple(each.shape) for each in maps] == [
+        (1, backbone.channels[0], 16, 24),
+        (1, backbone.channels[1], 8, 12),
+    ]
+    assert len(backbone.stages) == (4 if name == "coat_tiny" else 2)
+
+
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_images_of_a_batch_do_not_see_each_other(name: str) -> None:
+    backbone = build(name).eval().double()
+    pixels = torch.randn(2, 3, 49, 70, dtype=torch.float64)
+    together = backbone(pixels)
+    alone = backbone(pixels[1:])
+    for both, one in zip(together, alone, strict=True):
+        torch.testing.assert_close(both[1:], one)
+
+
+@torch.no_grad()
+def test_factorised_attention_is_the_sum_over_tokens_that_the_paper_gives() -> None:
+    torch.manual_seed(0)
+    stack = FactorisedStack(16, 2, [0.0], checkpointing=False)
+    attention, relative = stack.blocks[0].attention, stack.relative
+    nn.init.zeros_(attention.projection.bias)
+    for conv in relative.convs:
+        nn.init.zeros_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    tokens = torch.randn(1, 7, 16)  # a class token and a map of 2 x 3
+    queries, keys, values = attention.qkv(tokens)[0].chunk(3, -1)
+    expected = torch.zeros(7, 16)
+    for head in range(8):
+        own = slice(2 * head, 2 * head + 2)
+        weights = keys[:, own].softmax(0)
+        expected[:, own] = queries[:, own] @ (weights.T @ values[:, own]) / 2**0.5
+    expected = expected @ attention.projection.weight.T
+    torch.testing.assert_close(attention(tokens, relative, (2, 3))[0], expected)
+
+
+@torch.no_grad()
+def test_positions_leave_class_tokens_alone() -> None:
+    stack = FactorisedStack(16, 2, [0.0], checkpointing=False)
+    tokens = torch.randn(2, 7, 16)
+    assert torch.equal(stack.position(tokens, (2, 3))[:, 0], tokens[:, 0])
+    assert not stack.relative(tokens, tokens, (2, 3))[:, 0].any()
+    assert torch.equal(join_tokens(*split_tokens(tokens, (2, 3))), tokens)
+
+
+@torch.no_grad()
+def test_scale_and_shift_of_standardised_weights_do_not_matter() -> None:
+    conv = StandardisedConv(4, 8, 3, bias=False).double()
+    pixels = torch.randn(1, 4, 5, 5, dtype=torch.float64)
+    before = conv(pixels)
+    conv.weight.mul_(3).add_(1)
+    torch.testing.assert_close(conv(pixels), before)
+
+
+def test_frozen_norms_of_mpvit_do_not_learn_from_the_batch() -> None:
+    backbone = build("mpvit_tiny", "backbone.frozen_norm=true", "backbone.strides=[4]").train()
+    assert backbone.frozen
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.randn(2, 3, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+
+
+@pytest.mark.parametrize("name", ["mpvit_tiny", "coat_lite_tiny"])
+def test_drop_path_is_for_training_only(name: str) -> None:
+    backbone = build(name, "backbone.drop_path=0.9", "backbone.strides=[4,8]").train()
+    pixels = torch.randn(4, 3, 32, 32)
+    assert not torch.equal(backbone(pixels)[-1], backbone(pixels)[-1])
+    backbone.eval()
+    assert torch.equal(backbone(pixels)[-1], backbone(pixels)[-1])
+
+
+def test_without_a_file_required_weights_stop_with_the_way_out() -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"no hub.*backbone\.weights=FILE"):
+        load_pretrained(build("mpvit_tiny"), required=True)
+    assert "random weights" in load_pretrained(build("mpvit_tiny"), required=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "hint"),
+    [
+        ("mpvit", "backbone.strides=[2]", r"some of \[4, 8, 16, 32\]"),
+        ("mpvit", "backbone.widths=[64,128]", "each of 4 stages"),
+        ("coat", "backbone.parallel_depth=6", "widths are equal"),
+        ("bit_r50", "backbone.pretrained=maybe", "auto, true, false"),
+    ],
+)
+def test_impossible_settings_are_named(name: str, option: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        build(name, option)

@@ -1,0 +1,149 @@
+"""One row per family of backbones: how its recordings' tensors are called here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from detbox.build import compose
+from detbox.registry import BACKBONES
+
+STRIDES = (4, 8, 16, 32)
+SHRUNK = "mpvit_shrunk"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Backbones whose recordings look alike.
+
+    Args:
+        pattern: at the start of their names.
+        options: that compose ours.
+        maps: recorded names of the maps that ours returns, fine to coarse.
+        inner: recorded name of another tensor -> our module that gives it.
+        strides: of the maps.
+        prefix: of official names in our detectors, before those of the list.
+        without: listed names that no forward pass reads, or that are computed.
+    """
+
+    pattern: str
+    options: tuple[str, ...]
+    maps: tuple[str, ...]
+    inner: Mapping[str, str] = field(default_factory=dict)
+    strides: Sequence[int] = STRIDES
+    prefix: str = ""
+    without: str = r"(?!)"
+
+
+class Listed(NamedTuple):
+    """One tensor of a list of names."""
+
+    name: str
+    shape: tuple[int, ...]
+    rule_name: str
+    """by which the rule gives its value"""
+    floating: bool
+
+
+def family_of(stem: str) -> Family:
+    """The row of a backbone.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for family in FAMILIES:
+        if re.match(family.pattern, stem):
+            return family
+    raise KeyError(f"no backbone known for {stem}; add a row to {__name__}")
+
+
+def build(family: Family, listed: Sequence[Listed]) -> nn.Module:
+    """Ours, composed as for training; random weights."""
+    options = [*family.options, f"backbone.strides={list(family.strides)}"]
+    if family.pattern == SHRUNK:
+        options += _mpvit_options(listed)
+    return BACKBONES.build(compose(*options, "backbone.pretrained=false").backbone)
+
+
+def read(path: Path) -> list[Listed]:
+    """A list of names, in its authors' layout; kernels of JAX as PyTorch orders them."""
+    return [_entry(row) for row in json.loads(path.read_text())]
+
+
+def _entry(row: Mapping[str, object]) -> Listed:
+    if "flax_path" in row:
+        return Listed(row["flax_path"], tuple(row["torch_shape"]), row["rule_name"], True)
+    floating = getattr(torch, str(row["dtype"]).removeprefix("torch.")).is_floating_point
+    return Listed(row["name"], tuple(row["shape"]), row["canonical"], floating)
+
+
+def _mpvit_options(listed: Sequence[Listed]) -> list[str]:
+    """Widths and depths of a small MPViT, told by its shapes."""
+    shapes = {each.name: each.shape for each in listed}
+    blocks = [
+        re.match(r"mhca_stages\.(\d)\.mhca_blks\.(\d)\.MHCA_layers\.(\d)\.mlp\.fc1\.weight", name)
+        for name in shapes
+    ]
+    found = [(block[0], *map(int, block.groups())) for block in blocks if block]
+    stages = range(1 + max(stage for _, stage, _, _ in found))
+    depths = [1 + max(layer for _, s, _, layer in found if s == stage) for stage in stages]
+    paths = [1 + max(path for _, s, path, _ in found if s == stage) for stage in stages]
+    inner, width = shapes[found[0][0]]
+    widths = [next(shapes[name][1] for name, s, _, _ in found if s == stage) for stage in stages]
+    settings = {"widths": widths, "depths": depths, "paths": paths, "mlp_ratio": inner // width}
+    return [f"backbone.{name}={value}" for name, value in settings.items()]
+
+
+RESNET = {"maps": ("out/layer1", "out/layer2", "out/layer3", "out/layer4"), "prefix": "body."}
+FOUR = ("out/stage0", "out/stage1", "out/stage2", "out/stage3")
+MPVIT = {
+    "maps": ("out/stage2", "out/stage3", "out/stage4", "out/stage5"),
+    "prefix": "backbone.",
+}
+COAT = {
+    "maps": ("out/x1_nocls", "out/x2_nocls", "out/x3_nocls", "out/x4_nocls"),
+    "prefix": "backbone.",
+}
+PLAIN = ("backbone.drop_path=0",)
+WINDOWS = {"maps": FOUR, "without": "relative_position_index$|attn_mask$"}
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "resnet50_dc5",
+        ("backbone=resnet50_dc5",),
+        ("out/layer1", "out/layer2", "out/layer4"),
+        {"out/layer3": "body.layer3"},
+        (4, 8, 16),
+        "body.",
+        r"fc\.",
+    ),
+    Family("resnet50", ("backbone=resnet50",), **RESNET, without=r"fc\."),
+    Family("swin_T_224", ("backbone=swin_t", *PLAIN), **WINDOWS),
+    Family("swin_L_384_22k", ("backbone=swin_l", *PLAIN), **WINDOWS),
+    Family("convnext_tiny", ("backbone=convnext_t", *PLAIN), FOUR),
+    Family(
+        "convnext_xlarge",
+        ("backbone=convnext_l", "backbone.model=convnext_xlarge.fb_in22k", *PLAIN),
+        FOUR,
+    ),
+    Family("mpvit_small", ("backbone=mpvit_small",), **MPVIT),
+    Family("mpvit_tiny", ("backbone=mpvit_tiny",), **MPVIT),
+    Family(SHRUNK, ("backbone=mpvit",), **MPVIT),
+    Family("coat_lite_small", ("backbone=coat_lite_small",), **COAT),
+    Family("coat_small", ("backbone=coat_small",), **COAT),
+    Family(
+        "bit_r50",
+        ("backbone=bit_r50",),
+        ("out/stage1", "out/stage2", "out/stage3", "out/pre_logits_2d"),
+        {"out/stem": "pool", "out/stage4": "stages.4", "out/norm_pre_head": "norm"},
+        prefix="backbone.",
+    ),
+)
+"""Rows, the first hit counts."""
