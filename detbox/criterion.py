@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, distributed, nn
 
-from detbox.structures import Matches, Outputs, PredictionSet, Targets
+from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets
 
-Loss = Callable[[PredictionSet, Targets, Matches], Tensor]
+Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
 Matcher = Callable[[Sequence[PredictionSet], Targets], list[Matches]]
 
 
@@ -18,12 +18,17 @@ class Criterion(nn.Module):
 
     Args:
         matcher: pairs sets with targets, asked once a step.
-        losses: by name; each returns a sum over the batch.
+        losses: by name; each returns a sum over the batch, or a sum with a divisor of its own.
         weights: by name of the loss.
+        group_weights: by group of queries, then by name of the loss, where they differ there.
     """
 
     def __init__(
-        self, matcher: Matcher, losses: Mapping[str, Loss], weights: Mapping[str, float]
+        self,
+        matcher: Matcher,
+        losses: Mapping[str, Loss],
+        weights: Mapping[str, float],
+        group_weights: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__()
         if set(losses) != set(weights):
@@ -32,6 +37,13 @@ class Criterion(nn.Module):
                 f"{sorted(weights)}; set criterion.weights"
             )
         self.matcher, self.losses, self.weights = matcher, dict(losses), dict(weights)
+        self.group_weights = {group: dict(own) for group, own in (group_weights or {}).items()}
+        for group, own in self.group_weights.items():
+            if unknown := sorted(set(own) - set(losses)):
+                raise ValueError(
+                    f"criterion.group_weights.{group} weighs {unknown}, "
+                    f"expected some of the losses {sorted(losses)}"
+                )
 
     def forward(
         self, outputs: Outputs, targets: Targets, normalizer: Tensor | None = None
@@ -41,7 +53,7 @@ class Criterion(nn.Module):
         Args:
             outputs: all prediction sets of one forward pass.
             targets: the batch's objects.
-            normalizer: divides every sum; default: objects of the batch, averaged over ranks, at
+            normalizer: divides the sums; default: objects of the batch, averaged over ranks, at
                 least 1.
 
         Returns:
@@ -51,13 +63,16 @@ class Criterion(nn.Module):
             normalizer = mean_count(targets)
         with torch.autocast(targets.boxes.device.type, enabled=False):
             return {
-                f"{each.name}/{name}": self.weights[name]
+                f"{each.name}/{name}": self.weight_of(each, name)
                 * each.scale
-                * loss(each, self._seen_by(each, targets), matches)
-                / normalizer
-                for each, matches in self.match(outputs, targets)
+                * _divided(loss(each, self._seen_by(each, targets), matches), normalizer)
+                for each, matches in map(_counted, self.match(outputs, targets))
                 for name, loss in self.losses.items()
             }
+
+    def weight_of(self, predictions: PredictionSet, loss: str) -> float:
+        """Weight of a loss, as the set's group of queries has it."""
+        return self.group_weights.get(predictions.group, {}).get(loss, self.weights[loss])
 
     def match(self, outputs: Outputs, targets: Targets) -> list[tuple[PredictionSet, Matches]]:
         """Every set, in float32 at least, with its matches; the matcher is asked once."""
@@ -81,8 +96,27 @@ def mean_count(targets: Targets) -> Tensor:
     return count.clamp(min=1)
 
 
+def _divided(loss: Tensor | Normalized, normalizer: Tensor) -> Tensor:
+    if isinstance(loss, Normalized):
+        return loss.total / loss.divisor
+    return loss / normalizer
+
+
 def _precise(predictions: PredictionSet) -> PredictionSet:
     dtype = torch.promote_types(predictions.logits.dtype, torch.float32)
     return predictions._replace(
         logits=predictions.logits.to(dtype), boxes=predictions.boxes.to(dtype)
     )
+
+
+def _counted(pair: tuple[PredictionSet, Matches]) -> tuple[PredictionSet, Matches]:
+    """Only the queries that losses may see; the matched ones of all images become one row."""
+    predictions, matches = pair
+    if not predictions.matched_only:
+        return pair
+    place = (matches.image, matches.query)
+    counted = predictions._replace(
+        logits=predictions.logits[place][None], boxes=predictions.boxes[place][None]
+    )
+    query = torch.arange(len(matches.query), device=matches.query.device)
+    return counted, Matches(torch.zeros_like(query), query, matches.target)

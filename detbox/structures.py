@@ -117,6 +117,8 @@ class QueryGroup(NamedTuple):
     """None: ask the matcher"""
     scale: float = 1.0
     """factor on the group's loss terms: 1/R where every target is repeated R times"""
+    matched_only: bool = False
+    """True: no loss sees the unmatched queries; else they are background"""
 
 
 class Queries(NamedTuple):
@@ -148,6 +150,13 @@ class PredictionSet(NamedTuple):
     """True: every target counts as class 0"""
     scale: float = 1.0
     """factor on this set's loss terms"""
+    matched_only: bool = False
+    """True: no loss sees the unmatched queries; else they are background"""
+
+    @property
+    def group(self) -> str:
+        """`match`, `denoise` or `encoder`: the purpose of the queries, whatever the layer."""
+        return self.name.rpartition("/")[2]
 
 
 class Outputs(NamedTuple):
@@ -161,6 +170,15 @@ class Outputs(NamedTuple):
     def all(self) -> tuple[PredictionSet, ...]:
         """The prediction and the auxiliary sets."""
         return (self.prediction, *self.auxiliary)
+
+
+class Normalized(NamedTuple):
+    """A loss that brings its own divisor in place of the number of objects."""
+
+    total: Tensor
+    """() sum over the batch"""
+    divisor: Tensor
+    """()"""
 
 
 class Detections(NamedTuple):

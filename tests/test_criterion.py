@@ -54,6 +54,21 @@ def test_weights_multiply_their_own_loss_only() -> None:
         torch.testing.assert_close(heavy[name], factor * term)
 
 
+def test_a_group_of_queries_may_have_a_weight_of_its_own() -> None:
+    plain = criterion()
+    own = Criterion(plain.matcher, plain.losses, WEIGHTS, {"denoise": {"class": 10.0}})
+    terms, heavy = plain(outputs(), TARGETS), own(outputs(), TARGETS)
+    for name, term in terms.items():
+        factor = 10 if name == "decoder0/denoise/class" else 1
+        torch.testing.assert_close(heavy[name], factor * term)
+
+
+def test_a_group_weight_without_a_loss_is_refused() -> None:
+    plain = criterion()
+    with pytest.raises(ValueError, match=r"group_weights\.denoise weighs \['mask'\], expected"):
+        Criterion(plain.matcher, plain.losses, WEIGHTS, {"denoise": {"mask": 1.0}})
+
+
 def test_a_set_that_brings_its_matches_is_not_matched_again() -> None:
     asked: list[str] = []
     matcher = MATCHERS.build({"name": "hungarian"})

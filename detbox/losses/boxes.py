@@ -12,7 +12,7 @@ from detbox.structures import Matches, PredictionSet, Targets
 @LOSSES.register("l1")
 def l1(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor:
     """Sum of absolute cxcywh differences (DETR, eq. 9)."""
-    boxes, truth = _matched(predictions, targets, matches)
+    boxes, truth = matched_boxes(predictions, targets, matches)
     return (boxes - truth).abs().sum()
 
 
@@ -28,12 +28,13 @@ def giou(
         matches: the pairs to compare.
         eps: added to IoU and GIoU denominators; DINO 1e-6, Deformable DETR 0.
     """
-    boxes, truth = _matched(predictions, targets, matches)
+    boxes, truth = matched_boxes(predictions, targets, matches)
     return (1 - overlap(to_xyxy(boxes), to_xyxy(truth), eps)[1]).sum()
 
 
-def _matched(
+def matched_boxes(
     predictions: PredictionSet, targets: Targets, matches: Matches
 ) -> tuple[Tensor, Tensor]:
+    """Predicted and true boxes of all pairs, each (M, 4)."""
     boxes = predictions.boxes[matches.image, matches.query]
     return boxes, targets.boxes[matches.target].to(boxes.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,50 @@ from detbox.boxes import pairwise_overlap, to_xyxy
 from detbox.structures import Matches, PredictionSet, Targets
 
 
+class BoxCost:
+    """Class cost plus L1 and generalised IoU (DETR, sec. 3.1); a subclass knows the classes."""
+
+    class_weight: float
+    l1_weight: float
+    giou_weight: float
+    eps: float
+
+    def __call__(self, logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor) -> Tensor:
+        """(B, Q, K), (B, Q, 4), (B, N), (B, N, 4) -> (B, Q, N)."""
+        index = labels[:, None].expand(-1, logits.shape[1], -1)
+        class_cost = self.of_classes(logits).gather(2, index)
+        _, giou = pairwise_overlap(to_xyxy(boxes), to_xyxy(truth), self.eps)
+        l1 = torch.cdist(boxes, truth, p=1)
+        return self.class_weight * class_cost + self.l1_weight * l1 - self.giou_weight * giou
+
+    def of_classes(self, logits: Tensor) -> Tensor:
+        """What each class costs, (B, Q, K)."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class FocalBoxCost:
+class SoftmaxBoxCost(BoxCost):
+    """Minus the probability of the target's class, next to all others and no object (DETR).
+
+    Args:
+        class_weight: weight of that probability.
+        l1_weight: weight of the L1 distance of cxcywh boxes.
+        giou_weight: weight of the negative GIoU.
+        eps: added to IoU and GIoU denominators.
+    """
+
+    class_weight: float = 1.0
+    l1_weight: float = 5.0
+    giou_weight: float = 2.0
+    eps: float = 0.0
+
+    def of_classes(self, logits: Tensor) -> Tensor:
+        """What each class costs, (B, Q, K + 1)."""
+        return -logits.softmax(-1)
+
+
+@dataclass(frozen=True)
+class FocalBoxCost(BoxCost):
     """Focal class cost plus L1 and generalised IoU (Deformable DETR, app. A.4).
 
     Args:
@@ -33,18 +76,30 @@ class FocalBoxCost:
     gamma: float = 2.0
     eps: float = 1e-6
 
-    def __call__(self, logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor) -> Tensor:
-        """(B, Q, K), (B, Q, 4), (B, N), (B, N, 4) -> (B, Q, N)."""
-        index = labels[:, None].expand(-1, logits.shape[1], -1)
-        class_cost = self._focal(logits.sigmoid()).gather(2, index)
-        _, giou = pairwise_overlap(to_xyxy(boxes), to_xyxy(truth), self.eps)
-        l1 = torch.cdist(boxes, truth, p=1)
-        return self.class_weight * class_cost + self.l1_weight * l1 - self.giou_weight * giou
-
-    def _focal(self, share: Tensor) -> Tensor:
+    def of_classes(self, logits: Tensor) -> Tensor:
+        """What each class costs, (B, Q, K)."""
+        share = logits.sigmoid()
         positive = self.alpha * (1 - share) ** self.gamma * -(share + 1e-8).log()
         negative = (1 - self.alpha) * share**self.gamma * -(1 - share + 1e-8).log()
         return positive - negative
+
+
+ClassCost = Literal["focal", "softmax"]
+
+
+def box_cost(
+    class_cost: ClassCost,
+    class_weight: float,
+    l1_weight: float,
+    giou_weight: float,
+    alpha: float,
+    gamma: float,
+    eps: float,
+) -> BoxCost:
+    """The cost of a matcher's settings; `alpha` and `gamma` are of the focal one only."""
+    if class_cost == "softmax":
+        return SoftmaxBoxCost(class_weight, l1_weight, giou_weight, eps)
+    return FocalBoxCost(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
 
 
 Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -88,12 +143,7 @@ def per_image_costs(
     Raises:
         RuntimeError: a cost is not finite, so the predictions have diverged.
     """
-    labels, truth = _padded(targets)
-    # Float32 at least: bf16 rounds GIoU ties and makes the assignment depend on batch order.
-    dtype = torch.promote_types(sets[0].logits.dtype, torch.float32)
-    logits = torch.cat([_columns(each) for each in sets], 1).to(dtype)
-    boxes = torch.cat([each.boxes for each in sets], 1).to(dtype)
-    joint = cost(logits, boxes, labels, truth.to(dtype)).cpu().numpy()
+    joint = joint_costs(cost, sets, targets).cpu().numpy()
     if not np.isfinite(joint).all():
         raise RuntimeError(
             "the matcher expected finite predictions, got NaN or infinity: training has diverged; "
@@ -104,6 +154,16 @@ def per_image_costs(
         [matrix[:, :count] for matrix, count in zip(part, targets.counts, strict=True)]
         for part in np.split(joint, splits, axis=1)
     ]
+
+
+def joint_costs(cost: Cost, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
+    """Costs (B, Q of all sets, N) on the device; columns beyond an image's count are arbitrary."""
+    labels, truth = _padded(targets)
+    # Float32 at least: bf16 rounds GIoU ties and makes the assignment depend on batch order.
+    dtype = torch.promote_types(sets[0].logits.dtype, torch.float32)
+    logits = torch.cat([_columns(each) for each in sets], 1).to(dtype)
+    boxes = torch.cat([each.boxes for each in sets], 1).to(dtype)
+    return cost(logits, boxes, labels, truth.to(dtype))
 
 
 def assign(costs: Sequence[np.ndarray], targets: Targets, solve: Solve) -> Matches:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from scipy.optimize import linear_sum_assignment
 
-from detbox.matchers.cost import CostMatcher, FocalBoxCost
+from detbox.matchers.cost import ClassCost, CostMatcher, box_cost
 from detbox.registry import MATCHERS
 
 
 @MATCHERS.register("hungarian")
 def hungarian(
     *,
+    class_cost: ClassCost = "focal",
     class_weight: float = 2.0,
     l1_weight: float = 5.0,
     giou_weight: float = 2.0,
@@ -18,6 +19,6 @@ def hungarian(
     gamma: float = 2.0,
     eps: float = 1e-6,
 ) -> CostMatcher:
-    """Hungarian matching on focal, L1 and GIoU cost (Deformable DETR, app. A.4)."""
-    cost = FocalBoxCost(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+    """Hungarian matching on class, L1 and GIoU cost (Deformable DETR, app. A.4)."""
+    cost = box_cost(class_cost, class_weight, l1_weight, giou_weight, alpha, gamma, eps)
     return CostMatcher(cost, linear_sum_assignment)

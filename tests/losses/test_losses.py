@@ -12,20 +12,23 @@ from detbox import losses  # noqa: F401  (importing registers)
 from detbox.boxes import to_xyxy
 from detbox.losses.focal import sigmoid_focal
 from detbox.registry import LOSSES
-from detbox.structures import Matches, PredictionSet, Targets
+from detbox.structures import Matches, Normalized, PredictionSet, Targets
 
 TARGETS = random_targets(2, 1)
 PREDICTIONS = random_predictions(2, 6)
 MATCHES = Matches(torch.tensor([0, 0, 1]), torch.tensor([4, 1, 5]), torch.tensor([1, 0, 2]))
 NOTHING = Matches(*torch.zeros(3, 0, dtype=torch.int64))
 NAMES = sorted(LOSSES.names())
+QUALITY = {"align", "ia_bce", "position_supervised", "varifocal"}
+"""their class target follows the predictions without a gradient: see test_quality_losses"""
 
 
 def value(
     name: str, predictions: PredictionSet, targets: Targets, matches: Matches
 ) -> torch.Tensor:
-    """A registered loss with its defaults."""
-    return LOSSES.bind({"name": name})(predictions, targets, matches)
+    """A registered loss with its defaults, before it is divided by anything."""
+    loss = LOSSES.bind({"name": name})(predictions, targets, matches)
+    return loss.total if isinstance(loss, Normalized) else loss
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.6, -1.0])
@@ -103,7 +106,7 @@ def test_the_order_of_pairs_does_not_matter(name: str) -> None:
     torch.testing.assert_close(first, second)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - QUALITY))
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     logits, boxes = (each.double().requires_grad_() for each in PREDICTIONS[1:3])
     targets = TARGETS._replace(boxes=TARGETS.boxes.double())

@@ -1,0 +1,34 @@
+"""How well a matched query covers its target, as the class target of quality-aware losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detbox.boxes import overlap, to_xyxy
+from detbox.losses.boxes import matched_boxes
+from detbox.structures import Matches, PredictionSet, Targets
+
+Place = tuple[Tensor, Tensor, Tensor]
+
+
+def class_place(targets: Targets, matches: Matches) -> Place:
+    """Where the pairs' own classes are in (B, Q, K): three indices (M,)."""
+    return matches.image, matches.query, targets.labels[matches.target]
+
+
+@torch.no_grad()
+def matched_iou(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor:
+    """IoU of every pair, (M,), without gradient."""
+    boxes, truth = matched_boxes(predictions, targets, matches)
+    return overlap(to_xyxy(boxes), to_xyxy(truth))[0]
+
+
+def soft_truth(logits: Tensor, place: Place, quality: Tensor) -> Tensor:
+    """The class target of every logit: `quality` (M,) at `place`, zero elsewhere, (B, Q, K)."""
+    return torch.zeros_like(logits).index_put(place, quality)
+
+
+def best_of(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """For each of `values` (M,) the largest of its `group` (M,), (M,)."""
+    return values.new_zeros(num_groups).scatter_reduce(0, group, values, "amax")[group]
