@@ -1,108 +1,168 @@
-"""Official checkpoint layouts, read and written: every tensor is accounted for, both ways."""
+"""Official checkpoints, read and written: every tensor is accounted for, both ways."""
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from detbox.backbones.layouts import official_names as backbone_names
-from detbox.backbones.timm import TimmBackbone
-from detbox.checkpoints.dino import NAMES
+from detbox.checkpoints.files import read_official
+from detbox.checkpoints.layouts import CONSTANT, LAYOUTS, detect, layouts_of, official_names
 from detbox.models.detector import Detector
 from detbox.registry import some
 
-CONSTANT = re.compile(r"(relative_position_index|attn_mask|num_batches_tracked)$|\.norm0\.")
-"""official tensors that hold nothing learnt, or that no forward pass reads"""
+
+class Report(NamedTuple):
+    """What became of a checkpoint's tensors; all but the first two are empty in strict use."""
+
+    layout: str
+    filled: int
+    """tensors of the detector that the checkpoint gave"""
+    missing: tuple[str, ...]
+    """official names that the checkpoint lacks"""
+    unknown: tuple[str, ...]
+    """names of the checkpoint that the detector has no use for"""
+    unlike: tuple[str, ...]
+    """tensors of another shape, or not shared as they should be; one sentence each"""
+
+    def __str__(self) -> str:
+        """One line, for a person."""
+        told = f"{self.filled} tensors from layout {self.layout}"
+        left = zip(("missing", "not used", "unlike"), self[2:], strict=True)
+        return told + "".join(f"; {fault}: {some(names)}" for fault, names in left if names)
 
 
-def load_official(detector: Detector, source: str | Path | Mapping[str, Tensor]) -> None:
-    """Fill a detector from an official checkpoint, strictly.
+def load_official(
+    detector: Detector, source: str | Path | Mapping[str, Tensor], *, strict: bool = True
+) -> Report:
+    """Fill a detector from an official checkpoint; its layout is told by its names.
 
     Args:
         detector: built from the configuration that the checkpoint was trained with.
         source: a `.pth` file, or a state dict with official names.
+        strict: refuse what does not fit in every tensor; otherwise fill what fits, and report.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a tensor is missing, left over, of another shape, or not shared as it should be.
+        ValueError: the file is none of tensors, or, in strict use, a tensor is missing, left over,
+            of another shape, or not shared as it should be.
     """
     stored = source if isinstance(source, Mapping) else read_official(Path(source))
+    layout = layout_for(detector, stored)
     ours = detector.state_dict()
-    names = official_names(detector)
-    wanted = {official for each in names.values() for official in each}
-    _refuse("lacks tensors", wanted.difference(stored))
-    unread = {name for name in stored if not CONSTANT.search(name)}
-    _refuse("holds unknown tensors", unread.difference(wanted))
-    for name, official in names.items():
-        ours[name] = _shared(official, stored, ours[name].shape)
-    detector.load_state_dict(ours)
+    filled, report = _fitted(ours, stored, official_names(detector, layout), layout)
+    if strict:
+        _refuse(report, advice_on(detector, stored))
+    detector.load_state_dict({**ours, **filled})
+    return report
 
 
-def save_official(detector: Detector) -> dict[str, Tensor]:
-    """The detector's state dict under official names, shared heads repeated as they are there."""
+def save_official(detector: Detector, layout: str | None = None) -> dict[str, Tensor]:
+    """The detector's state dict under official names, shared heads repeated as they are there.
+
+    Args:
+        detector: of any model that has an official layout.
+        layout: one of `detbox.checkpoints.layouts.LAYOUTS`; None: the one that fits best.
+
+    Raises:
+        ValueError: a tensor has no official name.
+    """
+    chosen = layout or layouts_of(detector)[0]
     ours = detector.state_dict()
-    names = official_names(detector)
-    return {official: ours[name] for name, each in names.items() for official in each}
+    return {
+        official: _without_last_row(ours[name]) if LAYOUTS[chosen].is_short(name) else ours[name]
+        for name, officials in official_names(detector, chosen).items()
+        for official in officials
+    }
 
 
-def official_names(detector: Detector) -> dict[str, tuple[str, ...]]:
-    """Our name -> official names, for every tensor that official files hold."""
-    names = dict(_backbone_names(detector.backbone))
-    num_layers = sum(1 for _ in detector.decoder.get_submodule("layers").children())
-    for name in detector.state_dict():
-        if not name.startswith("backbone."):
-            names[name] = _renamed(name, num_layers)
-    return names
+def layout_for(detector: Detector, stored: Iterable[str]) -> str:
+    """Of the layouts that fit a detector, the one that most names of a file belong to."""
+    known = set(stored)
+    return max(
+        layouts_of(detector),
+        key=lambda layout: sum(
+            official in known
+            for each in official_names(detector, layout).values()
+            for official in each
+        ),
+    )
 
 
-def read_official(path: Path) -> dict[str, Tensor]:
-    """The model's tensors of an official `.pth` file; nothing in the file is executed."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; give the path of a .pth file")
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return content.get("model", content)
-
-
-def _backbone_names(backbone: nn.Module) -> Iterable[tuple[str, tuple[str, ...]]]:
-    own = {name: name for name in backbone.state_dict()}
-    known = backbone_names(backbone) if isinstance(backbone, TimmBackbone) else own
-    for name, official in known.items():
-        if not CONSTANT.search(official):
-            yield f"backbone.{name}", (f"backbone.0.{official}",)
-
-
-def _renamed(name: str, num_layers: int) -> tuple[str, ...]:
-    for pattern, templates in NAMES:
-        if match := re.match(pattern, name):
-            rest = name[match.end() :]
-            prefixes = [match.expand(template) for template in templates]
-            spelt = [p.replace("{layer}", str(i)) for p in prefixes for i in range(num_layers)]
-            return tuple(prefix + rest for prefix in dict.fromkeys(spelt))
-    raise ValueError(f"{name} has no official name; add it to detbox/checkpoints/dino.py")
-
-
-def _shared(names: tuple[str, ...], stored: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
-    first, *aliases = names
-    tensor = stored[first]
-    if tensor.shape != shape:
-        raise ValueError(
-            f"{first} is {tuple(tensor.shape)} in the checkpoint, {tuple(shape)} in the detector; "
-            "build the detector with the checkpoint's settings"
+def advice_on(detector: Detector, stored: Iterable[str]) -> str:
+    """What to do about a file that does not fit a detector, for a message."""
+    known = list(stored)
+    fitting, detected = layouts_of(detector), detect(known)
+    if detected is not None and detected not in fitting:
+        return f"by its names it is {detected}, the detector is {fitting[0]}; give the file's model"
+    wanted = {each for names in official_names(detector, fitting[0]).values() for each in names}
+    if detected is None and 2 * len(wanted.intersection(known)) < len(wanted):
+        return (
+            f"its names are of none of {', '.join(LAYOUTS)}; give an official checkpoint of one of "
+            "these (weights of a backbone alone go to backbone.weights=FILE)"
         )
-    for alias in aliases:
-        if not torch.equal(stored[alias], tensor):
-            raise ValueError(f"{alias} differs from {first}, but this detector shares the two")
-    return tensor
+    return "build the detector with the checkpoint's model, backbone and settings"
 
 
-def _refuse(fault: str, names: Iterable[str]) -> None:
-    if names := sorted(names):
-        raise ValueError(
-            f"the checkpoint {fault}: {some(names)}; is it of this model, with these settings?"
+def _stored_shape(name: str, shape: torch.Size, layout: str) -> torch.Size:
+    """The shape that one of our tensors has in a file of this layout."""
+    short = LAYOUTS[layout].is_short(name)
+    return torch.Size((shape[0] - 1, *shape[1:])) if short else shape
+
+
+def _fitted(
+    ours: Mapping[str, Tensor],
+    stored: Mapping[str, Tensor],
+    names: Mapping[str, tuple[str, ...]],
+    layout: str,
+) -> tuple[dict[str, Tensor], Report]:
+    """The stored tensors under our names, as far as they fit, and what became of all."""
+    filled, unlike = {}, []
+    for name, officials in names.items():
+        if all(official in stored for official in officials):
+            tensors = {official: stored[official] for official in officials}
+            if fault := _fault(tensors, _stored_shape(name, ours[name].shape, layout)):
+                unlike.append(fault)
+            else:
+                filled[name] = _with_last_row(tensors[officials[0]], ours[name].shape)
+    wanted = {official for officials in names.values() for official in officials}
+    missing = wanted.difference(stored)
+    unknown = (name for name in stored if name not in wanted and not CONSTANT.search(name))
+    told = tuple(tuple(sorted(each)) for each in (missing, unknown, unlike))
+    return filled, Report(layout, len(filled), *told)
+
+
+def _without_last_row(tensor: Tensor) -> Tensor:
+    return tensor[:-1].clone()
+
+
+def _with_last_row(tensor: Tensor, shape: torch.Size) -> Tensor:
+    absent = shape[0] - tensor.shape[0] if tensor.ndim else 0
+    return torch.cat((tensor, tensor.new_zeros(absent, *shape[1:]))) if absent else tensor
+
+
+def _fault(tensors: Mapping[str, Tensor], shape: torch.Size) -> str:
+    first, *aliases = tensors
+    if tensors[first].shape != shape:
+        return (
+            f"{first} is {tuple(tensors[first].shape)} in the checkpoint, "
+            f"{tuple(shape)} in the detector"
         )
+    differ = (alias for alias in aliases if not torch.equal(tensors[alias], tensors[first]))
+    return next(
+        (f"{name} differs from {first}, but this detector shares the two" for name in differ), ""
+    )
+
+
+def _refuse(report: Report, advice: str) -> None:
+    faults = {
+        "lacks tensors": report.missing,
+        "holds unknown tensors": report.unknown,
+        "does not fit": report.unlike,
+    }
+    told = [f"{fault}: {some(names)}" for fault, names in faults.items() if names]
+    if told:
+        raise ValueError(f"the checkpoint {'; it '.join(told)}; {advice}")

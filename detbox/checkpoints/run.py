@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from detbox.checkpoints.files import read_safely
 from detbox.registry import some
 from detbox.structures import LabelSpace
 
@@ -29,16 +28,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"no checkpoint at {file}; training writes them to checkpoints/ in its run folder"
         )
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    # The unpickler raises whatever it trips over in a file that is something else.
-    except Exception as error:
-        raise ValueError(f"{file} is no detbox checkpoint: {error}") from error
+    content = read_safely(file, mapped=True)
     missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
     if missing:
         raise ValueError(
             f"{file} is no detbox checkpoint: it lacks {sorted(missing)}; "
-            "for an official one build the detector and call detbox.load_official"
+            "convert an official one with tools/convert_checkpoint.py"
         )
     return content
 
@@ -51,6 +46,11 @@ def check_resumable(
     Raises:
         ValueError: names the settings, or the classes, with both values.
     """
+    if "optimizer_states" not in content:
+        raise ValueError(
+            "the checkpoint holds weights alone, so there is no run to resume; start from them "
+            "with init=FILE in place of ckpt=FILE"
+        )
     stored = content["detbox"]["config"]
     then, now = (dict(_flat({key: each[key] for key in BUILT_FROM})) for each in (stored, config))
     differ = [key for key in then | now if key not in FREE and then.get(key) != now.get(key)]

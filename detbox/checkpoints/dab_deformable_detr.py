@@ -1,0 +1,15 @@
+"""Names of DAB-Deformable-DETR's tensors in the official code, IDEA-Research/DAB-DETR."""
+
+from __future__ import annotations
+
+from detbox.checkpoints.deformable_detr import HEADS, TRANSFORMER
+
+NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    *TRANSFORMER,
+    (r"query_source\.content\.", (r"tgt_embed.",)),
+    (r"query_source\.anchors\.", (r"refpoint_embed.",)),
+    (r"decoder\.position\.mlp\.", (r"transformer.decoder.ref_point_head.",)),
+    (r"decoder\.position\.scale\.", (r"transformer.decoder.query_scale.",)),
+    *HEADS,
+)
+"""See `detbox.checkpoints.layouts.Rules`."""

@@ -1,0 +1,179 @@
+"""Which layout a detector or a file has: both are told by the names of their tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from torch import nn
+
+from detbox.backbones.layouts import official_names as backbone_names
+from detbox.backbones.own import OwnBackbone
+from detbox.backbones.timm import TimmBackbone
+from detbox.checkpoints import (
+    conditional_detr,
+    dab_deformable_detr,
+    dab_detr,
+    deformable_detr,
+    detr,
+    detrex,
+    dino,
+    dn_deformable_detr,
+    dn_detr,
+)
+from detbox.models.detector import Detector
+from detbox.registry import some
+
+Rules = tuple[tuple[str, tuple[str, ...]], ...]
+"""Prefix of ours -> prefixes of theirs, first hit wins; `{layer}`: once per decoder layer;
+`{layers}`: their number, under which some files keep the heads of the proposals."""
+
+COMPUTED = r"(relative_position_index|attn_mask|num_batches_tracked)$"
+CONSTANT = re.compile(rf"{COMPUTED}|\.norm0\.")
+"""official tensors that hold nothing learnt, or that no forward pass reads"""
+
+TOLERATED = 3
+"""names that a file may lack, or hold beside those of a layout, and still count as of it"""
+
+
+class Layout(NamedTuple):
+    """How one code base names the tensors of one model."""
+
+    rules: Rules
+    backbone: Callable[[str], str] = "backbone.0.{}".format
+    """name of a backbone's tensor below the authors' backbone -> name in the file"""
+    short: str = r"(?!)"
+    """tensors of ours that lack their last row in the file; no forward pass reads that row"""
+
+    def is_short(self, name: str) -> bool:
+        """Whether files hold one of our tensors without its last row."""
+        return re.match(self.short, name) is not None
+
+
+_LABELS = r"denoiser\.label_table\."
+
+LAYOUTS: dict[str, Layout] = {
+    "detr": Layout(detr.NAMES),
+    "conditional_detr_detrex": Layout(conditional_detr.DETREX, detrex.backbone_name),
+    "conditional_detr": Layout(conditional_detr.NAMES),
+    "dab_detr": Layout(dab_detr.NAMES),
+    "dn_detr": Layout(dn_detr.NAMES),
+    "deformable_detr": Layout(deformable_detr.PLAIN),
+    "deformable_detr_refine": Layout(deformable_detr.REFINE),
+    "deformable_detr_two_stage": Layout(deformable_detr.TWO_STAGE),
+    "dab_deformable_detr": Layout(dab_deformable_detr.NAMES),
+    "dn_deformable_detr": Layout(dn_deformable_detr.NAMES),
+    "dino": Layout(dino.NAMES),
+    "dino_detrex": Layout(detrex.DINO, detrex.backbone_name, short=_LABELS),
+    "dino_detrex_5scale": Layout(detrex.DINO_5SCALE, detrex.backbone_name, short=_LABELS),
+    "stable_dino": Layout(detrex.STABLE_DINO, detrex.backbone_name, short=_LABELS),
+}
+"""by name; of several that fit a detector equally well, the first is what it is written as"""
+
+
+def official_names(detector: Detector, layout: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Our name -> names in the file, for every tensor that files hold.
+
+    Args:
+        detector: of any registered model.
+        layout: one of `LAYOUTS`; None: the one that fits best.
+
+    Raises:
+        ValueError: a tensor of the detector has no name in the layout.
+    """
+    chosen = layout or layouts_of(detector)[0]
+    names = dict(_backbone_names(detector.backbone, LAYOUTS[chosen]))
+    num_layers = _num_layers(detector)
+    for name in _own_names(detector):
+        names[name] = _renamed(name, LAYOUTS[chosen].rules, num_layers)
+        if not names[name]:
+            raise ValueError(f"{name} has no name in layout {chosen!r}; {_TO_ADD}")
+    return names
+
+
+def layouts_of(detector: Detector) -> list[str]:
+    """The layouts that name every tensor of a detector, those with the fewest idle rules first.
+
+    Raises:
+        ValueError: there is none.
+    """
+    own = _own_names(detector)
+    fitting = {name: layout for name, layout in LAYOUTS.items() if not _unnamed(own, layout)}
+    if fitting:
+        return sorted(fitting, key=lambda name: _idle(own, fitting[name]))
+    unnamed = {name: _unnamed(own, layout) for name, layout in LAYOUTS.items()}
+    nearest = min(unnamed, key=lambda name: len(unnamed[name]))
+    raise ValueError(
+        f"no official layout names all tensors of this detector; the nearest, {nearest!r}, lacks "
+        f"{some(unnamed[nearest])}; {_TO_ADD}"
+    )
+
+
+def detect(stored: Iterable[str]) -> str | None:
+    """The layout whose names a file holds; None where it is of no known one."""
+    keys = [key for key in stored if not (key.startswith("backbone.") or CONSTANT.search(key))]
+    doubts = {name: _doubt(keys, layout.rules) for name, layout in LAYOUTS.items()}
+    best = min(doubts, key=lambda name: sum(doubts[name]))
+    return best if sum(doubts[best]) <= TOLERATED else None
+
+
+_TO_ADD = "add its table to LAYOUTS in detbox/checkpoints/layouts.py"
+
+
+def _own_names(detector: Detector) -> list[str]:
+    return [name for name in detector.state_dict() if not name.startswith("backbone.")]
+
+
+def _num_layers(detector: Detector) -> int:
+    return sum(1 for _ in detector.decoder.get_submodule("layers").children())
+
+
+def _unnamed(names: Iterable[str], layout: Layout) -> list[str]:
+    return [name for name in names if not _renamed(name, layout.rules, 1)]
+
+
+def _idle(names: Iterable[str], layout: Layout) -> int:
+    hits = (_first_hit(name, layout.rules) for name in names)
+    return len(layout.rules) - len({hit[0] for hit in hits if hit})
+
+
+def _renamed(name: str, rules: Rules, num_layers: int) -> tuple[str, ...]:
+    hit = _first_hit(name, rules)
+    if hit is None:
+        return ()
+    index, match = hit
+    prefixes = [
+        match.expand(template).replace("{layers}", str(num_layers)).replace("{layer}", str(layer))
+        for template in rules[index][1]
+        for layer in range(num_layers)
+    ]
+    return tuple(prefix + name[match.end() :] for prefix in dict.fromkeys(prefixes))
+
+
+def _first_hit(name: str, rules: Rules) -> tuple[int, re.Match[str]] | None:
+    hits = ((index, re.match(pattern, name)) for index, (pattern, _) in enumerate(rules))
+    return next(((index, match) for index, match in hits if match), None)
+
+
+def _backbone_names(backbone: nn.Module, layout: Layout) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if isinstance(backbone, (TimmBackbone, OwnBackbone)):
+        known = backbone_names(backbone)
+    else:
+        known = {name: (name,) for name in backbone.state_dict()}
+    for name, officials in known.items():
+        if not re.search(COMPUTED, officials[0]):
+            yield f"backbone.{name}", tuple(layout.backbone(each) for each in officials)
+
+
+def _doubt(keys: list[str], rules: Rules) -> tuple[int, int]:
+    """How many keys no template explains, and how many templates explain no key."""
+    templates = [_as_pattern(template) for _, each in rules for template in each]
+    unexplained = sum(not any(each.match(key) for each in templates) for key in keys)
+    idle = sum(not any(each.match(key) for key in keys) for each in templates)
+    return unexplained, idle
+
+
+def _as_pattern(template: str) -> re.Pattern[str]:
+    fixed = re.split(r"\\\d|\{layers?\}", template)
+    return re.compile(r"\w+".join(re.escape(part) for part in fixed))
