@@ -35,6 +35,16 @@ from detbox.registry import (
 )
 from detbox.structures import LabelSpace
 
+SOFTMAX_MODELS = ("detr",)
+"""models whose classes compete with one of no object; in all others each class has a sigmoid"""
+
+READS_SOFTMAX = {
+    **dict.fromkeys(("cross_entropy", "softmax"), True),
+    **dict.fromkeys(("focal", "varifocal", "ia_bce", "align", "position_supervised"), False),
+    **dict.fromkeys(("min_sum", "stable", "top"), False),
+}
+"""losses, class costs, matchers and post-processing that expect a class of no object, or none"""
+
 REGISTERED = (
     backbones,
     data,
@@ -67,13 +77,25 @@ def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
 
 
 def build_criterion(cfg: DictConfig) -> Criterion:
-    """Matcher and losses of a configuration."""
+    """Matcher and losses of a configuration.
+
+    Raises:
+        ValueError: one of them reads class scores in another way than the model gives them.
+    """
+    check_scores(cfg)
     losses_by_name = {str(name): LOSSES.bind(loss) for name, loss in cfg.criterion.losses.items()}
     weights = {
         str(name): number(f"criterion.weights.{name}", weight)
         for name, weight in cfg.criterion.weights.items()
     }
-    return Criterion(MATCHERS.build(cfg.matcher), losses_by_name, weights)
+    group_weights = {
+        str(group): {
+            str(name): number(f"criterion.group_weights.{group}.{name}", weight)
+            for name, weight in own.items()
+        }
+        for group, own in cfg.criterion.get("group_weights", {}).items()
+    }
+    return Criterion(MATCHERS.build(cfg.matcher), losses_by_name, weights, group_weights)
 
 
 def build_postprocess(cfg: DictConfig) -> Postprocess:
@@ -96,6 +118,32 @@ def build_module(cfg: DictConfig, label_space: LabelSpace) -> DetectionModule:
         label_space,
         plain(cfg),
     )
+
+
+def check_scores(cfg: DictConfig) -> None:
+    """Refuse parts that read class scores in another way than the model gives them.
+
+    Parts that `READS_SOFTMAX` does not know may read what they like.
+
+    Raises:
+        ValueError: a loss, the matcher or the post-processing reads the other kind.
+    """
+    softmax = cfg.model.name in SOFTMAX_MODELS
+    reads = {
+        f"criterion.losses.{key}={loss.name}": READS_SOFTMAX.get(loss.name, softmax)
+        for key, loss in cfg.criterion.losses.items()
+    }
+    for kind in ("matcher", "postprocess"):
+        scores = cfg[kind].get("class_cost", cfg[kind].name)
+        reads[f"{kind}={cfg[kind].name}"] = READS_SOFTMAX.get(scores, softmax)
+    if wrong := [part for part, own in reads.items() if own != softmax]:
+        given, other = ("softmax", "sigmoid") if softmax else ("sigmoid", "softmax")
+        fitting = "cross_entropy", "hungarian_detr", "softmax"
+        loss, matcher, postprocess = fitting if softmax else ("focal", "hungarian", "top")
+        raise ValueError(
+            f"model={cfg.model.name} gives {given} scores, but {', '.join(wrong)} needs {other} "
+            f"scores; try criterion={loss} matcher={matcher} postprocess={postprocess}"
+        )
 
 
 def build_trainer(

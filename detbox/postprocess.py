@@ -24,10 +24,8 @@ class Postprocess:
     def __init__(self, num_select: int = 300, nms_iou: float | None = None) -> None:
         if num_select < 1:
             raise ValueError(f"num_select must be at least 1, got {num_select}; the paper's is 300")
-        if nms_iou is not None and not 0 <= nms_iou <= 1:
-            raise ValueError(f"nms_iou must lie in [0, 1], got {nms_iou}; None turns it off")
         self.num_select = num_select
-        self.nms_iou = nms_iou
+        self.nms_iou = _share_or_none(nms_iou)
 
     def __call__(self, prediction: PredictionSet, sizes: Tensor) -> list[Detections]:
         """Select and scale.
@@ -39,25 +37,77 @@ class Postprocess:
         Returns:
             One `Detections` per image, best first, at least in float32.
         """
-        logits, boxes = _at_least_float32(prediction.logits), _at_least_float32(prediction.boxes)
-        num_classes = logits.shape[-1]
-        pairs = logits.sigmoid().flatten(1)  # (B, Q*K)
+        num_classes = prediction.logits.shape[-1]
+        pairs = _at_least_float32(prediction.logits).sigmoid().flatten(1)  # (B, Q*K)
         scores, index = pairs.topk(min(self.num_select, pairs.shape[1]), dim=1)
-        labels = index % num_classes
-        height, width = sizes.to(boxes).unbind(-1)
-        scale = torch.stack((width, height, width, height), -1)  # (B, 4)
-        query = (index // num_classes)[..., None].expand(-1, -1, 4)
-        boxes_px = to_xyxy(boxes).gather(1, query) * scale[:, None]  # (B, num_select, 4)
-        detections = [Detections(*image) for image in zip(boxes_px, scores, labels, strict=True)]
-        if self.nms_iou is None:
-            return detections
-        return [suppress(image, self.nms_iou) for image in detections]
+        query, labels = index // num_classes, index % num_classes
+        return detections_of(prediction, sizes, scores, query, labels, self.nms_iou)
+
+
+class SoftmaxPostprocess:
+    """Take each query's best class, one detection per query (DETR, official code).
+
+    Args:
+        nms_iou: threshold of a class-agnostic suppression afterwards; None: no suppression.
+    """
+
+    def __init__(self, nms_iou: float | None = None) -> None:
+        self.nms_iou = _share_or_none(nms_iou)
+
+    def __call__(self, prediction: PredictionSet, sizes: Tensor) -> list[Detections]:
+        """Select and scale.
+
+        Args:
+            prediction: logits (B, Q, K + 1), the last class is no object; boxes (B, Q, 4).
+            sizes: (B, 2) height, width of the original images in pixels.
+
+        Returns:
+            One `Detections` per image, best first, at least in float32.
+        """
+        shares = _at_least_float32(prediction.logits).softmax(-1)[..., :-1]
+        scores, labels = shares.max(-1)  # (B, Q)
+        scores, query = scores.sort(1, descending=True)
+        return detections_of(
+            prediction, sizes, scores, query, labels.gather(1, query), self.nms_iou
+        )
+
+
+@POSTPROCESSES.register("softmax")
+def softmax(*, nms_iou: float | None = None) -> SoftmaxPostprocess:
+    """Every query's best class, with class-agnostic suppression if asked for."""
+    return SoftmaxPostprocess(nms_iou)
 
 
 @POSTPROCESSES.register("top")
 def top(*, num_select: int = 300, nms_iou: float | None = None) -> Postprocess:
     """The `num_select` best (query, class) pairs, with class-agnostic suppression if asked for."""
     return Postprocess(num_select, nms_iou)
+
+
+def detections_of(
+    prediction: PredictionSet,
+    sizes: Tensor,
+    scores: Tensor,
+    query: Tensor,
+    labels: Tensor,
+    nms_iou: float | None = None,
+) -> list[Detections]:
+    """The boxes of chosen queries in pixels, with scores and labels, image by image.
+
+    Args:
+        prediction: boxes (B, Q, 4).
+        sizes: (B, 2) height, width of the original images in pixels.
+        scores: (B, N), best first.
+        query: (B, N) whose box it is.
+        labels: (B, N).
+        nms_iou: threshold of a class-agnostic suppression; None: no suppression.
+    """
+    boxes = to_xyxy(_at_least_float32(prediction.boxes))
+    height, width = sizes.to(boxes).unbind(-1)
+    scale = torch.stack((width, height, width, height), -1)  # (B, 4)
+    boxes_px = boxes.gather(1, query[..., None].expand(-1, -1, 4)) * scale[:, None]
+    found = [Detections(*image) for image in zip(boxes_px, scores, labels, strict=True)]
+    return found if nms_iou is None else [suppress(image, nms_iou) for image in found]
 
 
 def suppress(detections: Detections, iou: float) -> Detections:
@@ -74,3 +124,9 @@ def select(detections: Detections, keep: Tensor) -> Detections:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _share_or_none(nms_iou: float | None) -> float | None:
+    if nms_iou is not None and not 0 <= nms_iou <= 1:
+        raise ValueError(f"nms_iou must lie in [0, 1], got {nms_iou}; None turns it off")
+    return nms_iou

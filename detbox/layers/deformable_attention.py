@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detbox import ops
+from detbox.layers.attention import check_heads
 from detbox.structures import Memory
 
 
@@ -25,12 +26,7 @@ class DeformableAttention(nn.Module):
         self, hidden_dim: int, num_levels: int, num_heads: int = 8, num_points: int = 4
     ) -> None:
         super().__init__()
-        if hidden_dim % num_heads:
-            fitting = [heads for heads in range(1, num_heads) if hidden_dim % heads == 0]
-            raise ValueError(
-                f"model.num_heads must divide neck.hidden_dim, got {num_heads} and {hidden_dim}; "
-                f"try model.num_heads={fitting[-1]}"
-            )
+        check_heads(hidden_dim, num_heads)
         self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(hidden_dim, samples * 2)

@@ -30,18 +30,51 @@ class MLP(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Position-wise feed-forward block with residual and post-norm (Vaswani et al., sec. 3.3)."""
+    """Position-wise feed-forward block with residual and post-norm (Vaswani et al., sec. 3.3).
 
-    def __init__(self, hidden_dim: int, feedforward_dim: int, dropout: float = 0.0) -> None:
+    Args:
+        hidden_dim: C.
+        feedforward_dim: channels between the two linear layers.
+        dropout: of the activations and of the update.
+        activation: None: ReLU.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        feedforward_dim: int,
+        dropout: float = 0.0,
+        activation: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
         self.dropout = nn.Dropout(dropout)
+        self.activation = activation or nn.ReLU()
         nn.init.xavier_uniform_(self.linear1.weight)
         nn.init.xavier_uniform_(self.linear2.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, S, C) -> (B, S, C)."""
-        hidden = self.dropout(F.relu(self.linear1(tokens)))
-        return self.norm(tokens + self.dropout(self.linear2(hidden)))
+        return self.norm(tokens + self.update(tokens))
+
+    def update(self, tokens: Tensor) -> Tensor:
+        """What the block adds to its tokens, (B, S, C)."""
+        hidden = self.dropout(self.activation(self.linear1(tokens)))
+        return self.dropout(self.linear2(hidden))
+
+
+class PreNormFeedForward(FeedForward):
+    """The same block with the norm before it instead of after (Xiong et al., ICML 2020)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, S, C) -> (B, S, C)."""
+        return tokens + self.update(self.norm(tokens))
+
+
+def xavier_matrices(module: nn.Module) -> None:
+    """Start every matrix of a module as the official transformers do; vectors stay."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

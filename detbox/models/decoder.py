@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -20,15 +20,28 @@ class Heads(Protocol):
         """(B, Q, C) -> box offsets (B, Q, 4), logits."""
 
 
-Refine = Callable[[Heads, int, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+class Refined(NamedTuple):
+    """What a layer says about places, all as logits; a paper decides where gradients end."""
+
+    boxes: Tensor
+    """(B, Q, 4) prediction of this layer"""
+    anchors: Tensor
+    """(B, Q, 2 | 4) what the next layer's boxes start from"""
+    places: Tensor
+    """(B, Q, 2 | 4) the same anchors as the next layer's attention sees them"""
+
+
+Refine = Callable[[Heads, int, Tensor, Tensor, Tensor], Refined]
+Position = Callable[[int, Queries, Memory], Any]
 
 
 class Decoder(nn.Module):
     """Run the layers and predict after each.
 
     Args:
-        layers: (content, position, anchors, memory, blocked) -> content.
-        position: (anchors, memory) -> (B, Q, C); None: the queries bring their own.
+        layers: (content, position, places, memory, blocked) -> content.
+        position: (layer, queries as this layer sees them, memory) -> what the layers take as
+            position; None: the queries bring their own.
         norm: applied to every layer's output before it is read.
         refine: (heads, layer, content, hidden, anchors) -> boxes and the next layer's anchors.
         heads: `classify(layer, hidden)` and `locate(layer, hidden)`.
@@ -37,7 +50,7 @@ class Decoder(nn.Module):
     def __init__(
         self,
         layers: Sequence[nn.Module],
-        position: Callable[[Tensor, Memory], Tensor] | None,
+        position: Position | None,
         norm: nn.Module,
         refine: Refine,
         heads: Heads,
@@ -51,14 +64,14 @@ class Decoder(nn.Module):
 
     def forward(self, queries: Queries, memory: Memory) -> list[PredictionSet]:
         """One set per layer and query group; the last layer's last group comes last."""
-        content, anchors = queries.content, queries.anchors
+        content, anchors, places = queries.content, queries.anchors, queries.anchors
         sets: list[PredictionSet] = []
         for index, layer in enumerate(self.layers):
-            fixed = anchors.detach()
-            position = self.position(fixed, memory) if self.position else queries.position
-            content = layer(content, position, fixed, memory, queries.blocked)
+            seen = queries._replace(content=content, anchors=places)
+            position = self.position(index, seen, memory) if self.position else queries.position
+            content = layer(content, position, places, memory, queries.blocked)
             hidden = self.norm(content)
-            boxes, anchors = self.refine(self.heads, index, content, hidden, anchors)
+            boxes, anchors, places = self.refine(self.heads, index, content, hidden, anchors)
             logits = self.heads.classify(index, hidden)
             sets += split_by_group(f"decoder{index}", logits, boxes.sigmoid(), queries)
         return sets
@@ -71,6 +84,13 @@ def split_by_group(
     sizes = [group.size for group in queries.groups]
     parts = zip(queries.groups, logits.split(sizes, 1), boxes.split(sizes, 1), strict=True)
     return [
-        PredictionSet(f"{layer}/{group.name}", scores, places, group.matches, scale=group.scale)
+        PredictionSet(
+            f"{layer}/{group.name}",
+            scores,
+            places,
+            group.matches,
+            scale=group.scale,
+            matched_only=group.matched_only,
+        )
         for group, scores, places in parts
     ]

@@ -1,17 +1,28 @@
-"""Parts of Deformable DETR (Zhu et al., ICLR 2021) that later papers build on."""
+"""Deformable DETR (Zhu et al., ICLR 2021): attention to few points, on maps of several scales."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from detbox.boxes import inverse_sigmoid
+from detbox.layers.attention import Attention
 from detbox.layers.deformable_attention import DeformableAttention
 from detbox.layers.mlp import MLP, FeedForward
+from detbox.layers.position import SinePosition, interleaved_sine
+from detbox.models.decoder import Decoder, Heads, Refined
+from detbox.models.detector import Detector, Neck, check_counts
+from detbox.models.detr import flattened
+from detbox.models.heads import LayerHeads, SharedHeads
 from detbox.ops.reference import level_sizes
-from detbox.structures import FeatureMap, Memory
+from detbox.registry import MODELS
+from detbox.structures import FeatureMap, Memory, PredictionSet, Queries, QueryGroup
 
 
 class DeformableWidths(NamedTuple):
@@ -75,16 +86,11 @@ class DeformableEncoder(nn.Module):
                 f"the encoder was built for {len(self.level_embed)} levels, got {len(features)} "
                 "feature maps; let neck.num_levels agree with the model"
             )
-        position = [
-            feature.position.flatten(2).mT + embed
-            for feature, embed in zip(features, self.level_embed, strict=True)
-        ]
-        return Memory(
-            tokens=torch.cat([feature.tensor.flatten(2).mT for feature in features], 1),
-            mask=torch.cat([feature.mask.flatten(1) for feature in features], 1),
-            position=torch.cat(position, 1),
-            shapes=tuple((each.mask.shape[1], each.mask.shape[2]) for each in features),
-            valid=torch.stack([valid_share(feature.mask) for feature in features], 1),
+        return flattened(
+            [
+                feature._replace(position=feature.position + embed[:, None, None])
+                for feature, embed in zip(features, self.level_embed, strict=True)
+            ]
         )
 
 
@@ -94,10 +100,7 @@ class DeformableDecoderLayer(nn.Module):
     def __init__(self, widths: DeformableWidths) -> None:
         super().__init__()
         dim = widths.hidden_dim
-        self.self_attention = nn.MultiheadAttention(
-            dim, widths.num_heads, widths.dropout, batch_first=True
-        )
-        nn.init.xavier_uniform_(self.self_attention.out_proj.weight)
+        self.self_attention = Attention(dim, widths.num_heads, widths.dropout)
         self.self_norm = nn.LayerNorm(dim)
         self.cross_attention = widths.attention()
         self.cross_norm = nn.LayerNorm(dim)
@@ -114,9 +117,7 @@ class DeformableDecoderLayer(nn.Module):
     ) -> Tensor:
         """(B, Q, C) -> (B, Q, C); `anchors` (B, Q, 2 | 4) are logits."""
         query = content + position
-        update, _ = self.self_attention(
-            query, query, content, attn_mask=blocked, need_weights=False
-        )
+        update = self.self_attention(query, query, content, blocked=blocked)
         content = self.self_norm(content + self.dropout(update))
         update = self.cross_attention(content + position, level_boxes(anchors, memory), memory)
         content = self.cross_norm(content + self.dropout(update))
@@ -124,14 +125,14 @@ class DeformableDecoderLayer(nn.Module):
 
 
 class Proposals(NamedTuple):
-    """The tokens that a two-stage model starts its queries from, best first."""
+    """Encoder tokens read as detections."""
 
     tokens: Tensor
-    """(B, Q, C)"""
+    """(B, N, C)"""
     logits: Tensor
-    """(B, Q, K)"""
+    """(B, N, K)"""
     anchors: Tensor
-    """(B, Q, 4) logits of the predicted boxes, with gradient"""
+    """(B, N, 4) logits of boxes"""
 
 
 class TopProposals(nn.Module):
@@ -146,19 +147,107 @@ class TopProposals(nn.Module):
         self.box_head = box_head
 
     def forward(self, memory: Memory, num_queries: int) -> Proposals:
-        """Keep `num_queries` tokens by their best class logit; all where there are fewer."""
+        """The `num_queries` tokens of best class logit, best first; all where there are fewer.
+
+        Their anchors are the predicted boxes, with gradient.
+        """
+        every = self.read(memory)
+        index = self.select(every.logits.amax(-1), num_queries)
+        tokens, logits, anchors = (gathered(each, index) for each in every)
+        return Proposals(tokens, logits, self.box_head(tokens) + anchors)
+
+    def read(self, memory: Memory) -> Proposals:
+        """All S tokens with their logits; their anchors are those of the grid."""
         anchors = grid_anchors(memory.mask, memory.shapes)
         # As in the official code, unusable tokens become equal but may still be selected.
         unusable = anchors.isinf().any(-1, keepdim=True)
         tokens = self.norm(self.output(memory.tokens.masked_fill(unusable, 0.0)))
-        logits = self.class_head(tokens)
-        index = self.select(logits.amax(-1), min(num_queries, tokens.shape[1]))
-        tokens, logits, anchors = (gathered(each, index) for each in (tokens, logits, anchors))
-        return Proposals(tokens, logits, self.box_head(tokens) + anchors)
+        return Proposals(tokens, self.class_head(tokens), anchors)
 
     def select(self, scores: Tensor, count: int) -> Tensor:
-        """Indices (B, count) of the best scores (B, S), best first."""
-        return scores.topk(count, dim=1).indices
+        """Indices (B, count) of the best scores (B, S), best first; all where there are fewer."""
+        return scores.topk(min(count, scores.shape[1]), dim=1).indices
+
+
+class ReferenceQueries(nn.Module):
+    """Learnt queries whose position tells a reference point (sec. 4.1)."""
+
+    def __init__(self, num_queries: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_queries, 2 * hidden_dim)
+        self.reference = nn.Linear(hidden_dim, 2)
+        nn.init.xavier_uniform_(self.reference.weight)
+        nn.init.zeros_(self.reference.bias)
+
+    def forward(self, memory: Memory) -> tuple[Queries, tuple[PredictionSet, ...]]:
+        """Queries with 2-d anchors; the encoder predicts nothing."""
+        learnt = self.embedding.weight.expand(len(memory.tokens), -1, -1)
+        position, content = learnt.chunk(2, -1)
+        groups = (QueryGroup("match", content.shape[1]),)
+        return Queries(content, self.reference(position), position, None, groups), ()
+
+
+class ProposalQueries(nn.Module):
+    """Queries made from the encoder's best boxes alone (sec. 4.2, two-stage)."""
+
+    def __init__(self, proposals: TopProposals, num_queries: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.proposals = proposals
+        self.num_queries = num_queries
+        self.num_frequencies = hidden_dim // 2
+        self.projection = nn.Linear(2 * hidden_dim, 2 * hidden_dim)
+        nn.init.xavier_uniform_(self.projection.weight)
+        self.norm = nn.LayerNorm(2 * hidden_dim)
+
+    def forward(self, memory: Memory) -> tuple[Queries, tuple[PredictionSet]]:
+        """Queries in rank order, and the encoder's predictions for all tokens, of one class.
+
+        As in the official code, the first class logit ranks the tokens and learns what an object
+        is; the other logits of the encoder's head only learn background.
+        """
+        tokens, logits, grid = self.proposals.read(memory)
+        boxes = self.proposals.box_head(tokens) + grid
+        index = self.proposals.select(logits[..., 0], self.num_queries)
+        anchors = gathered(boxes, index).detach()
+        angle = anchors.sigmoid() * (2 * math.pi)
+        code = interleaved_sine(angle, self.num_frequencies, 10000.0).flatten(-2)  # (B, Q, 2C)
+        position, content = self.norm(self.projection(code.to(tokens.dtype))).chunk(2, -1)
+        groups = (QueryGroup("match", index.shape[1]),)
+        found = PredictionSet("encoder", logits, boxes.sigmoid(), class_agnostic=True)
+        return Queries(content, anchors, position, None, groups), (found,)
+
+
+class FixedReferences(nn.Module):
+    """Boxes around points that no layer moves (sec. 4.1)."""
+
+    def forward(
+        self, heads: Heads, layer: int, content: Tensor, hidden: Tensor, anchors: Tensor
+    ) -> Refined:
+        """Anchors (B, Q, 2) stay; the points learn from all layers."""
+        return Refined(boxes_around(anchors, heads.locate(layer, hidden)), anchors, anchors)
+
+
+class IterativeRefinement(nn.Module):
+    """Each layer refines the boxes of the one before (sec. 4.2)."""
+
+    def forward(
+        self, heads: Heads, layer: int, content: Tensor, hidden: Tensor, anchors: Tensor
+    ) -> Refined:
+        """Anchors (B, Q, 2 | 4) become this layer's boxes, without gradient."""
+        boxes = boxes_around(anchors, heads.locate(layer, hidden))
+        return Refined(boxes, boxes.detach(), boxes.detach())
+
+
+def boxes_around(anchors: Tensor, offsets: Tensor) -> Tensor:
+    """Add offsets (B, Q, 4) to anchors (B, Q, 2 | 4), all as logits; points have no size to add."""
+    # The round trip keeps anchors within the clamp of the inverse sigmoid.
+    start = inverse_sigmoid(anchors.sigmoid(), eps=1e-5)
+    return F.pad(start, (0, 4 - start.shape[-1])) + offsets
+
+
+def start_small(box_head: MLP) -> None:
+    """Let a head that adds to points start with boxes of sigmoid(-2) = 0.12 of the image."""
+    nn.init.constant_(box_head.linears[-1].bias[2:], -2.0)
 
 
 def gathered(values: Tensor, index: Tensor) -> Tensor:
@@ -171,12 +260,6 @@ def level_boxes(anchors: Tensor, memory: Memory) -> Tensor:
     places = anchors.sigmoid()
     valid = memory.valid.repeat(1, 1, places.shape[-1] // 2)
     return places[:, :, None] * valid[:, None]
-
-
-def valid_share(mask: Tensor) -> Tensor:
-    """Unpadded share of width and height, (B, h, w) -> (B, 2)."""
-    valid = ~mask
-    return torch.stack((valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)), -1)
 
 
 def pixel_centers(memory: Memory) -> Tensor:
@@ -217,3 +300,60 @@ def grid_anchors(mask: Tensor, shapes: Sequence[tuple[int, int]], scale: float =
     boxes = torch.cat(anchors, 1)
     unusable = ~((boxes > 0.01) & (boxes < 0.99)).all(-1) | mask
     return torch.log(boxes / (1 - boxes)).masked_fill(unusable[..., None], torch.inf)
+
+
+@MODELS.register("deformable_detr")
+def deformable_detr(
+    backbone: nn.Module,
+    neck: Neck,
+    num_classes: int,
+    *,
+    num_queries: int = 300,
+    encoder_layers: int = 6,
+    decoder_layers: int = 6,
+    num_heads: int = 8,
+    num_points: int = 4,
+    feedforward_dim: int = 1024,
+    dropout: float = 0.1,
+    refine: bool = False,
+    two_stage: bool = False,
+) -> Detector:
+    """Deformable DETR; `refine` moves boxes from layer to layer, `two_stage` starts from proposals.
+
+    Raises:
+        ValueError: no query, no decoder layer, or two stages without refinement.
+    """
+    check_counts(num_queries, decoder_layers)
+    if two_stage and not refine:
+        raise ValueError(
+            "model.two_stage=true starts from boxes, which only refinement reads; "
+            "add model.refine=true"
+        )
+    dim = neck.channels
+    widths = DeformableWidths(
+        dim, len(neck.strides), num_heads, num_points, feedforward_dim, dropout
+    )
+    heads = (
+        LayerHeads(dim, num_classes, decoder_layers) if refine else SharedHeads(dim, num_classes)
+    )
+    if two_stage:
+        # The encoder's heads are copies: they start equal to the decoder's and then learn alone.
+        proposals = TopProposals(dim, *deepcopy(heads.first))
+    else:
+        start_small(heads.first[1])
+    return Detector(
+        backbone,
+        neck,
+        SinePosition(dim, offset=-0.5),
+        DeformableEncoder([DeformableEncoderLayer(widths) for _ in range(encoder_layers)], widths),
+        ProposalQueries(proposals, num_queries, dim)
+        if two_stage
+        else ReferenceQueries(num_queries, dim),
+        Decoder(
+            [DeformableDecoderLayer(widths) for _ in range(decoder_layers)],
+            None,
+            nn.Identity(),
+            IterativeRefinement() if refine else FixedReferences(),
+            heads,
+        ),
+    )

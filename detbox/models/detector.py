@@ -65,6 +65,19 @@ class Detector(nn.Module):
         return Outputs(prediction, (*auxiliary, *proposals))
 
 
+def check_counts(num_queries: int, decoder_layers: int) -> None:
+    """Refuse a detector that cannot predict anything.
+
+    Raises:
+        ValueError: no query, or no decoder layer.
+    """
+    if num_queries < 1 or decoder_layers < 1:
+        raise ValueError(
+            "model.num_queries and model.decoder_layers must be at least 1, "
+            f"got {num_queries} and {decoder_layers}"
+        )
+
+
 def normalized(images: ImageBatch, backbone: nn.Module) -> Tensor:
     """Integer pixels with the backbone's mean and std taken out and zeros on the padding."""
     if images.pixels.is_floating_point():

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from detbox.boxes import inverse_sigmoid, to_cxcywh, to_xyxy
 from detbox.layers.position import SinePosition
-from detbox.models.dab_detr import AnchorPosition
-from detbox.models.decoder import Decoder, Heads
+from detbox.models.dab_detr import AnchorPosition, LookForwardTwice
+from detbox.models.decoder import Decoder
 from detbox.models.deformable_detr import (
     DeformableDecoderLayer,
     DeformableEncoder,
@@ -19,7 +19,7 @@ from detbox.models.deformable_detr import (
     DeformableWidths,
     TopProposals,
 )
-from detbox.models.detector import Detector, Neck
+from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.dn_detr import (
     Slots,
     flipped_labels,
@@ -28,7 +28,7 @@ from detbox.models.dn_detr import (
     scattered,
     with_denoising,
 )
-from detbox.models.heads import SharedHeads
+from detbox.models.heads import LayerHeads, SharedHeads
 from detbox.registry import MODELS
 from detbox.structures import Matches, Memory, PredictionSet, Queries, QueryGroup, Targets
 
@@ -50,30 +50,6 @@ class MixedQueries(nn.Module):
         groups = (QueryGroup("match", count),)
         queries = Queries(content, best.anchors.detach(), None, None, groups)
         return queries, (PredictionSet("encoder", best.logits, best.anchors.sigmoid()),)
-
-
-class LookForwardTwice(nn.Module):
-    """Let a layer's anchors learn from the next layer's boxes (sec. 3.5)."""
-
-    def forward(
-        self, heads: Heads, layer: int, content: Tensor, hidden: Tensor, anchors: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Add offsets to the anchors, all as logits.
-
-        Args:
-            heads: gives offsets by `locate(layer, tokens)`.
-            layer: index of the decoder layer.
-            content: (B, Q, C) raw layer output, which moves the anchors.
-            hidden: (B, Q, C) normed layer output, which gives the boxes.
-            anchors: (B, Q, 4); their gradient reaches one layer back.
-
-        Returns:
-            Boxes of this layer and anchors of the next, each (B, Q, 4).
-        """
-        # The round trip keeps anchors within the clamp of the inverse sigmoid.
-        start = inverse_sigmoid(anchors.sigmoid())
-        boxes = heads.locate(layer, hidden) + start
-        return boxes, heads.locate(layer, content) + start.detach()
 
 
 class NoiseDraws(NamedTuple):
@@ -192,35 +168,40 @@ def dino(
     label_noise: float = 0.5,
     box_noise: float = 1.0,
     position_temperature: float = 20.0,
+    position_offset: float = 0.0,
+    share_heads: bool = True,
 ) -> Detector:
     """DINO with as many levels as the neck gives; 4-scale and 5-scale differ only there.
+
+    Args:
+        share_heads: one pair of heads for all decoder layers; otherwise one for each, as detrex.
 
     Raises:
         ValueError: no query, or no decoder layer.
     """
-    if num_queries < 1 or decoder_layers < 1:
-        raise ValueError(
-            "model.num_queries and model.decoder_layers must be at least 1, "
-            f"got {num_queries} and {decoder_layers}"
-        )
+    check_counts(num_queries, decoder_layers)
     dim = neck.channels
     widths = DeformableWidths(
         dim, len(neck.strides), num_heads, num_points, feedforward_dim, dropout
     )
-    heads = SharedHeads(dim, num_classes)
+    heads: SharedHeads | LayerHeads = (
+        SharedHeads(dim, num_classes)
+        if share_heads
+        else LayerHeads(dim, num_classes, decoder_layers)
+    )
     # The encoder's heads are copies: they start equal to the decoder's and then learn alone.
-    proposals = TopProposals(dim, deepcopy(heads.class_head), deepcopy(heads.box_head))
+    proposals = TopProposals(dim, *deepcopy(heads.first))
     return Detector(
         backbone,
         neck,
-        SinePosition(dim, (position_temperature, position_temperature)),
+        SinePosition(dim, (position_temperature, position_temperature), position_offset),
         DeformableEncoder([DeformableEncoderLayer(widths) for _ in range(encoder_layers)], widths),
         MixedQueries(proposals, num_queries, dim),
         Decoder(
             [DeformableDecoderLayer(widths) for _ in range(decoder_layers)],
             AnchorPosition(dim),
             nn.LayerNorm(dim),
-            LookForwardTwice(),
+            LookForwardTwice(eps=1e-3),
             heads,
         ),
         ContrastiveDenoiser(num_classes, dim, num_denoising, label_noise, box_noise)

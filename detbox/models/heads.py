@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -17,6 +19,11 @@ class SharedHeads(nn.Module):
         self.class_head = class_head(hidden_dim, num_classes)
         self.box_head = box_head(hidden_dim)
 
+    @property
+    def first(self) -> tuple[nn.Linear, MLP]:
+        """Class and box head of the first decoder layer."""
+        return self.class_head, self.box_head
+
     def classify(self, layer: int, hidden: Tensor) -> Tensor:
         """(B, Q, C) -> class logits (B, Q, K) of a layer."""
         return self.class_head(hidden)
@@ -24,6 +31,29 @@ class SharedHeads(nn.Module):
     def locate(self, layer: int, hidden: Tensor) -> Tensor:
         """(B, Q, C) -> box offsets (B, Q, 4) of a layer, logits."""
         return self.box_head(hidden)
+
+
+class LayerHeads(nn.Module):
+    """A class head and a box head per decoder layer, equal at the start (Deformable DETR)."""
+
+    def __init__(self, hidden_dim: int, num_classes: int, num_layers: int) -> None:
+        super().__init__()
+        classes, boxes = class_head(hidden_dim, num_classes), box_head(hidden_dim)
+        self.class_heads = nn.ModuleList(deepcopy(classes) for _ in range(num_layers))
+        self.box_heads = nn.ModuleList(deepcopy(boxes) for _ in range(num_layers))
+
+    @property
+    def first(self) -> tuple[nn.Linear, MLP]:
+        """Class and box head of the first decoder layer."""
+        return cast("nn.Linear", self.class_heads[0]), cast("MLP", self.box_heads[0])
+
+    def classify(self, layer: int, hidden: Tensor) -> Tensor:
+        """(B, Q, C) -> class logits (B, Q, K) of a layer."""
+        return self.class_heads[layer](hidden)
+
+    def locate(self, layer: int, hidden: Tensor) -> Tensor:
+        """(B, Q, C) -> box offsets (B, Q, 4) of a layer, logits."""
+        return self.box_heads[layer](hidden)
 
 
 def class_head(hidden_dim: int, num_classes: int, prior: float = 0.01) -> nn.Linear:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from detbox.necks import channel_mapper
+from detbox.necks import channel_mapper, fpn, hybrid_encoder, projection, simple_feature_pyramid
 
-__all__ = ["channel_mapper"]
+__all__ = ["channel_mapper", "fpn", "hybrid_encoder", "projection", "simple_feature_pyramid"]

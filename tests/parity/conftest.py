@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.folders import COMPACT, KINDS, label, of_kind, of_later, recordings
+from parity.folders import KINDS, OWN, label, of_kind, of_later, recordings
 from parity.report import Report
 
 ABSENT = pytest.param(None, marks=pytest.mark.skip(reason="no such recording in the folder"))
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="FOLDER",
         help="recordings to replay, searched with its sub-folders; may be repeated "
-        "(default: the compact set of the repository)",
+        "(default: the compact set of the repository and, where they are, the shared variants)",
     )
 
 
@@ -78,4 +78,4 @@ def _counted(report: Report) -> tuple[list, list]:
 def _folders(config: pytest.Config) -> list[Path]:
     # Absent where the option was not known yet, because pytest started in a folder above.
     chosen = config.getoption("--goldens", default=None)
-    return [Path(each) for each in chosen] if chosen else [COMPACT]
+    return [Path(each) for each in chosen] if chosen else OWN

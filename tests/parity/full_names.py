@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from detbox.checkpoints.official import official_names
 from detbox.criterion import Criterion
 from detbox.models.deformable_detr import grid_anchors
 from detbox.postprocess import Postprocess
-from detbox.structures import Targets
+from detbox.structures import Detections, Targets
 from parity import losses
 from parity.full_size import Recording
 from parity.intermediates import intermediates, ranked, token_scores
@@ -31,15 +31,17 @@ def ours(played: Run, recording: Recording) -> dict[str, Tensor]:
     recorded = recording.tensors
     targets = targets_of(recorded, "tgt/", "/")
     with torch.no_grad():
-        named = _outputs(played, recorded) | _middle(played, recorded)
-    total, terms = _losses(played, targets, recording)
+        named = _outputs(played, recorded) | maps(played) | _proposals(played, recorded)
+    total, terms = losses_and_matches(played, targets, criterion_from(recording.settings))
     named |= terms
+    named |= losses.absent([name for name in recorded if name.startswith("loss/")], named)
     if "post/0/scores" in recorded:
-        named |= _post(played, recorded, recording.settings["num_select"])
+        count = recording.settings["num_select"]
+        named |= detections(played, recorded, Postprocess(count + SPARE))
     if recording.training:
         named |= {name.replace("dn.", "dn/"): value for name, value in denoising(played).items()}
         named |= gradients(played, total, recorded)
-    return {name: _cut(name, named) for name in recorded if _whole(name) in named}
+    return {name: cut(name, named) for name in recorded if whole(name) in named}
 
 
 def losses_of(played: Run, targets: Targets, criterion: Criterion) -> dict[str, Tensor]:
@@ -86,18 +88,27 @@ def _outputs(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _middle(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found = intermediates(played)
-    maps = played.seen["backbone"][0].output
-    positions = played.seen.outputs("position")
+def maps(played: Run) -> dict[str, Tensor]:
+    """What flows from the backbone to the memory, level by level, and the last decoder state."""
     masks = [call.inputs[0] for call in played.seen["position"]]
+    named = {
+        "feat": played.seen["backbone"][0].output,
+        "input_proj": played.seen["neck"][0].output,
+        "mask": masks,
+        "pos": played.seen.outputs("position"),
+    }
+    return {
+        **{f"mid/{n}{i}": each for n, levels in named.items() for i, each in enumerate(levels)},
+        "mid/memory": played.memory.tokens,
+        "mid/hs_last": played.seen.outputs("decoder.norm")[-1],
+    }
+
+
+def _proposals(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = intermediates(played)
     logits = found["mid.two_stage_class_logits"]
     anchors = grid_anchors(played.memory.mask, played.memory.shapes)
     return {
-        **{f"mid/feat{level}": each for level, each in enumerate(maps)},
-        **{f"mid/mask{level}": each for level, each in enumerate(masks)},
-        **{f"mid/pos{level}": each for level, each in enumerate(positions)},
-        "mid/memory": played.memory.tokens,
         "mid/enc_class_max": logits.amax(-1),
         "mid/enc_class_argmax": _best_class(logits, recorded),
         "mid/topk_index": ranked(
@@ -105,7 +116,6 @@ def _middle(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ),
         "mid/enc_proposal_invalid": anchors.isinf().any(-1),
         "mid/init_box_proposal": found["mid.init_box_proposal"],
-        "mid/hs_last": played.seen.outputs("decoder.norm")[-1],
     }
 
 
@@ -119,10 +129,11 @@ def _best_class(logits: Tensor, recorded: Mapping[str, Tensor]) -> Tensor:
     return torch.where(tied, theirs, best)[..., 0]
 
 
-def _losses(
-    played: Run, targets: Targets, recording: Recording
+def losses_and_matches(
+    played: Run, targets: Targets, criterion: Criterion
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    found = losses_of(played, targets, criterion_from(recording.settings))
+    """The weighted total; and `loss/*`, `match/*` and `loss_total` as the recordings call them."""
+    found = losses_of(played, targets, criterion)
     named = {"loss_total": found.pop("loss_total")}
     for name, value in found.items():
         place = re.fullmatch(r"match\.(.*)\.image\.(\d+)\.(pred|tgt)_idx", name)
@@ -131,13 +142,14 @@ def _losses(
             named[f"match/{place[1].replace('.', '')}/img{place[2]}/{part}"] = value
         else:
             named[f"loss/{name}"] = value
-    losses_recorded = [name for name in recording.tensors if name.startswith("loss/")]
-    return named["loss_total"], named | losses.absent(losses_recorded, named)
+    return named["loss_total"], named
 
 
-def _post(played: Run, recorded: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    sizes = recorded["in/target_sizes"]
-    found = Postprocess(count + SPARE)(played.outputs.prediction, sizes)
+def detections(
+    played: Run, recorded: Mapping[str, Tensor], postprocess: Callable[..., list[Detections]]
+) -> dict[str, Tensor]:
+    """`post/*`, tied ones in the recorded order."""
+    found = postprocess(played.outputs.prediction, recorded["in/target_sizes"])
     slashed = {name.replace("/", "."): value for name, value in recorded.items()}
     aligned = aligned_detections(slashed, found, "post.", TIE)
     return {name.replace(".", "/"): value for name, value in aligned.items()}
@@ -146,13 +158,14 @@ def _post(played: Run, recorded: Mapping[str, Tensor], count: int) -> dict[str, 
 _PART = re.compile(r"_(first_last|first)(\d+)(ch|cls)$")
 
 
-def _whole(name: str) -> str:
+def whole(name: str) -> str:
+    """The name without the part that it says."""
     return _PART.sub("", name)
 
 
-def _cut(name: str, named: Mapping[str, Tensor]) -> Tensor:
+def cut(name: str, named: Mapping[str, Tensor]) -> Tensor:
     """Our tensor in the part that the recording's name says: `_first8ch`, `_first_last4ch`."""
-    tensor, part = named[_whole(name)], _PART.search(name)
+    tensor, part = named[whole(name)], _PART.search(name)
     if part is None:
         return tensor
     axis = 1 if "/feat" in name or "/pos" in name else -1

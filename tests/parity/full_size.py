@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from parity.replay import Run, below, run, targets_of
 BACKBONE_OPTIONS = {
     "resnet50": ["backbone=resnet50"],
     "swin_L_384_22k": ["backbone=swin_l"],
+    "mpvit_small": ["backbone=mpvit_small"],
+    "coat_lite_small": ["backbone=coat_lite_small"],
+    "coat_small": ["backbone=coat_small"],
     "convnext_xlarge_22k": ["backbone=convnext_l", "backbone.model=convnext_xlarge.fb_in22k"],
 }
 """official backbone -> options that compose ours"""
@@ -50,7 +53,7 @@ def read(path: Path) -> Recording:
         FileNotFoundError: the evaluation file is not there.
     """
     stored = np.load(path)
-    tensors = {name: torch.from_numpy(stored[name]) for name in stored if name != "meta_json"}
+    tensors = tensors_of(stored)
     meta = json.loads(str(stored["meta_json"]))
     tensors |= _numbers(meta)
     if "args" in meta:
@@ -59,6 +62,13 @@ def read(path: Path) -> Recording:
     settings = json.loads(str(np.load(partner)["meta_json"]))["args"]
     changed = {key: meta[key] for key in meta if key in settings and key.startswith("dn_")}
     return Recording(path, tensors, meta, settings | changed)
+
+
+def tensors_of(stored: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The arrays of a file as tensors, without its strings."""
+    return {
+        name: torch.from_numpy(stored[name]) for name in stored if stored[name].dtype.kind != "U"
+    }
 
 
 def _numbers(meta: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -77,9 +87,14 @@ def full_detector(settings: Mapping[str, Any]) -> Detector:
 
 def real_backbone(settings: Mapping[str, Any]) -> nn.Module:
     """The backbone of a recording, composed as for training; random weights."""
-    name = settings["backbone"]
     strides = [2 ** (index + 2) for index in settings["return_interm_indices"]]
-    options = [*BACKBONE_OPTIONS[name], f"backbone.strides={strides}", "backbone.pretrained=false"]
+    return named_backbone(settings["backbone"], strides)
+
+
+def named_backbone(name: str, strides: Sequence[int]) -> nn.Module:
+    """The backbone of an official name, composed as for training; random weights."""
+    wanted = f"backbone.strides={list(strides)}"
+    options = [*BACKBONE_OPTIONS[name], wanted, "backbone.pretrained=false"]
     if not name.startswith("resnet"):
         options.append("backbone.drop_path=0")
     return BACKBONES.build(compose(*options).backbone)

@@ -80,7 +80,7 @@ def _proposals(played: Run) -> dict[str, Tensor]:
 
 def _decoder(played: Run) -> dict[str, Tensor]:
     content, anchors = played.queries.content, played.queries.anchors
-    moved = [anchors] + [after for _, after in played.seen.outputs("decoder.refine")]
+    moved = [anchors] + [each.places for each in played.seen.outputs("decoder.refine")]
     layers = [
         played.seen[f"decoder.layers.{layer}"][0].output for layer in range(played.last_layer + 1)
     ]

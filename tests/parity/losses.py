@@ -63,8 +63,6 @@ def logged(played: Run, targets: Targets, pairs: Pairs) -> dict[str, Tensor]:
     for each, found in pairs:
         suffix = loss_suffix(played, each)
         values = logged_of(each, targets, found, max(1, sum(targets.counts)))
-        if suffix:
-            del values["class_error"]
         named |= {f"{name}{suffix}": value for name, value in values.items()}
     return named
 

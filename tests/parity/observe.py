@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detbox.models.detector import Detector
 from detbox.models.dino import ContrastiveDenoiser, NoiseDraws
+from detbox.models.dn_detr import Denoiser, UniformDraws
 
 
 class Call:
@@ -51,7 +52,10 @@ def _recorder(seen: Observation, name: str) -> Any:
 @contextmanager
 def chosen_tokens(detector: Detector, index: Tensor | None) -> Iterator[list[Tensor]]:
     """Collect the indices that the query selection finds; go on with `index` where given."""
-    proposals = detector.query_source.proposals
+    proposals = getattr(detector.query_source, "proposals", None)
+    if proposals is None:
+        yield []
+        return
     select, found = proposals.select, []
 
     def selected(scores: Tensor, count: int) -> Tensor:
@@ -63,14 +67,19 @@ def chosen_tokens(detector: Detector, index: Tensor | None) -> Iterator[list[Ten
 
 
 @contextmanager
-def given_draws(denoiser: ContrastiveDenoiser, draws: Mapping[str, Tensor]) -> Iterator[None]:
+def given_draws(
+    denoiser: ContrastiveDenoiser | Denoiser, draws: Mapping[str, Tensor]
+) -> Iterator[None]:
     """Let the denoiser draw what was drawn in the recording, where anything was."""
-    if "label_flip_uniform" not in draws:
+    if "label_flip_uniform" in draws:
+        fixed = noise_draws(draws, denoiser.label_noise)
+    elif "0_rand" in draws:
+        fixed = uniform_draws(draws, denoiser.label_noise)
+    else:
         yield
         return
-    fixed = noise_draws(draws, denoiser.label_noise)
 
-    def draw(count: int, like: Tensor) -> NoiseDraws:
+    def draw(count: int, like: Tensor) -> NoiseDraws | UniformDraws:
         assert count == len(fixed.flip), f"{len(fixed.flip)} draws recorded, {count} asked for"
         return fixed
 
@@ -79,8 +88,21 @@ def given_draws(denoiser: ContrastiveDenoiser, draws: Mapping[str, Tensor]) -> I
 
 
 def noise_draws(draws: Mapping[str, Tensor], label_noise: float) -> NoiseDraws:
-    """Recorded draws as ours: theirs hold one replacement per flipped label, ours one per label."""
+    """Recorded draws of DINO as ours."""
     flip = draws["label_flip_uniform"]
-    replacement = torch.zeros(len(flip), dtype=torch.int64)
-    replacement[flip < label_noise / 2] = draws["label_replacement"]
+    replacement = _replacement(flip < label_noise / 2, draws["label_replacement"])
     return NoiseDraws(flip, replacement, draws["box_sign_bits"], draws["box_magnitude_uniform"])
+
+
+def uniform_draws(draws: Mapping[str, Tensor], label_noise: float) -> UniformDraws:
+    """Recorded draws of DN-DETR as ours."""
+    flip = draws["0_rand"]
+    replacement = _replacement(flip < label_noise, draws["1_randint"])
+    return UniformDraws(flip, replacement, draws["2_rand"])
+
+
+def _replacement(flipped: Tensor, drawn: Tensor) -> Tensor:
+    """Recordings hold one replacement per flipped label, ours one per label."""
+    replacement = torch.zeros(len(flipped), dtype=torch.int64)
+    replacement[flipped] = drawn
+    return replacement

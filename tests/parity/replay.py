@@ -28,9 +28,9 @@ class Run:
     targets: Targets | None
     outputs: Outputs
     seen: Observation
-    found: Tensor
-    """(B, Q) tokens that our query selection chose"""
-    index: Tensor
+    found: Tensor | None
+    """(B, Q) tokens that our query selection chose, where there is one"""
+    index: Tensor | None
     """(B, Q) tokens that the pass went on with"""
 
     @property
@@ -84,8 +84,8 @@ def run(
         given_draws(detector.denoiser, draws or {}),
     ):
         outputs = detector(images, targets)
-    chosen = found[0] if index is None else index
-    return Run(detector, targets, outputs, seen, found[0], chosen)
+    own = found[0] if found else None
+    return Run(detector, targets, outputs, seen, own, own if index is None else index)
 
 
 def targets_of(recorded: Mapping[str, Tensor], prefix: str, separator: str = ".") -> Targets:

@@ -34,14 +34,20 @@ def load_rule(folder: Path) -> ModuleType:
 
 def fill(detector: Detector, rule: ModuleType, meta: Mapping[str, Any]) -> None:
     """Give every tensor its value by rule, through the official names."""
+    load_official(detector, by_rule(detector, rule, meta))
+
+
+def by_rule(detector: Detector, rule: ModuleType, meta: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The value of every tensor by rule, under all of its official names."""
     own, official = detector.state_dict(), official_names(detector)
+    # The first rule has one salt for all tensors, and no gains.
+    extra = [meta.get(key) for key in ("salts", "gains")] if hasattr(rule, "tensor") else []
+    value = rule.tensor if extra else rule.value
     filled = {}
     for name, aliases in official.items():
-        value = rule.tensor(
-            canonical(aliases), own[name].shape, meta["salt"], meta["salts"], meta["gains"]
-        )
-        filled |= dict.fromkeys(aliases, torch.from_numpy(value))
-    load_official(detector, filled)
+        array = value(canonical(aliases), own[name].shape, meta["salt"], *extra)
+        filled |= dict.fromkeys(aliases, torch.from_numpy(array))
+    return filled
 
 
 def canonical(aliases: tuple[str, ...]) -> str:

@@ -16,9 +16,9 @@ from detbox.models.deformable_detr import (
     TopProposals,
     grid_anchors,
     pixel_centers,
-    valid_share,
 )
 from detbox.models.detector import shrunk_mask
+from detbox.models.detr import valid_share
 from detbox.structures import Memory
 
 INPUTS = (
