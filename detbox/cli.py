@@ -42,6 +42,11 @@ def predict() -> None:
     _run(_predict, "predict")
 
 
+def convert_checkpoint() -> None:
+    """`python tools/convert_checkpoint.py source=FILE model=dino backbone=resnet50`."""
+    _run(_convert_checkpoint, "convert_checkpoint")
+
+
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def _train(cfg: DictConfig) -> dict[str, float]:
     with _one_message():
@@ -60,6 +65,12 @@ def _evaluate(cfg: DictConfig) -> dict[str, float]:
 def _predict(cfg: DictConfig) -> None:
     with _one_message():
         tasks.predict(cfg, _folder())
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="convert_checkpoint")
+def _convert_checkpoint(cfg: DictConfig) -> None:
+    with _one_message():
+        tasks.convert_checkpoint(cfg)
 
 
 def _run(command: Callable[[], Any], name: str) -> None:

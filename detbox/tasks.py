@@ -1,4 +1,4 @@
-"""What the command line does: train, evaluate, predict."""
+"""What the command line does: train, evaluate, predict, convert a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
 from detbox import ops
 from detbox.build import build_data, build_module, build_trainer, load_backbone, number, plain
 from detbox.checkpoints.run import check_resumable, read_checkpoint
+from detbox.conversion import convert, start_from
+from detbox.data.module import DataModule
 from detbox.engine.console import say
 from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
+from detbox.engine.module import DetectionModule
 from detbox.engine.seeding import SeedEveryStep
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
@@ -46,10 +50,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
-    if cfg.ckpt is None:
-        load_backbone(module, data.embedded)
-    else:
-        check_resumable(read_checkpoint(cfg.ckpt), plain(cfg), data.label_space)
+    _give_weights(module, cfg, data)
     evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, data.label_space), folder)
     loggers = build_loggers(cfg.logger, folder, plain(cfg))
     pictures = ContactSheet(folder, data.label_space.names)
@@ -116,6 +117,17 @@ def predict(cfg: DictConfig, folder: Path) -> None:
     say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
 
 
+def convert_checkpoint(cfg: DictConfig) -> None:
+    """Read an official checkpoint into detbox's own format, or write it back.
+
+    Raises:
+        ValueError, FileNotFoundError: the source cannot be read, or does not fit the settings.
+    """
+    _require(cfg, "source", "OFFICIAL.pth")
+    target, line = convert(cfg)
+    say(f"{target}: {line}")
+
+
 def with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictConfig:
     """A run's configuration with what the caller chose of `data`."""
     if run.data.name != cfg.data.name:
@@ -137,6 +149,21 @@ def settled(cfg: DictConfig) -> DictConfig:
         if isinstance(cfg.data.get(key), str):
             cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
     return cfg
+
+
+def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) -> None:
+    """From the checkpoint to resume, from the one to start from, or of the backbone alone."""
+    if cfg.ckpt is not None and cfg.init is not None:
+        raise ValueError(
+            f"ckpt={cfg.ckpt} resumes a run and init={cfg.init} starts one; give one of the two"
+        )
+    if cfg.ckpt is not None:
+        check_resumable(read_checkpoint(cfg.ckpt), plain(cfg), data.label_space)
+    elif cfg.init is not None:
+        table = start_from(module, cfg.init, cfg)
+        rank_zero_only(get_console().print)(table)
+    else:
+        load_backbone(module, data.embedded)
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:

@@ -173,3 +173,29 @@ def test_random_weights_may_be_asked_for(embedded: bool) -> None:
     before = module.detector.backbone.body.conv1[0].weight.clone()
     load_backbone(module, embedded)
     assert torch.equal(module.detector.backbone.body.conv1[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        (("model=detr", "criterion=focal"), r"criterion\.losses\.class=focal needs sigmoid"),
+        (("model=detr", "matcher=min_sum"), r"matcher=min_sum needs sigmoid"),
+        (("model=detr", "postprocess=top"), r"postprocess=top needs sigmoid"),
+        (("criterion=cross_entropy",), r"class=cross_entropy needs softmax"),
+        (("matcher=hungarian_detr",), r"matcher=hungarian needs softmax"),
+        (("postprocess=softmax",), r"postprocess=softmax needs softmax"),
+    ],
+)
+def test_parts_that_read_other_scores_than_the_model_gives_are_refused(
+    overrides: tuple[str, ...], refused: str
+) -> None:
+    small = ("backbone=resnet10t", "backbone.pretrained=false", "neck.hidden_dim=32")
+    with pytest.raises(ValueError, match=refused):
+        build_module(detbox.compose(*overrides, *small, "model.num_heads=4"), SPACE)
+
+
+@pytest.mark.parametrize("matcher", ["hungarian", "sinkhorn"])
+def test_matchers_that_know_both_kinds_of_scores_serve_softmax_models(matcher: str) -> None:
+    small = ("backbone=resnet10t", "backbone.pretrained=false", "neck.hidden_dim=32")
+    own = (f"matcher={matcher}", "matcher.class_cost=softmax", "model.num_heads=4")
+    build_module(detbox.compose("model=detr", *own, *small), SPACE)

@@ -18,11 +18,25 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine", "data", "evaluation"),
     ("build",),
     ("predictor", "explain"),
+    ("conversion",),
     ("tasks",),
     ("cli",),
 )
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-PAPERS = ("detector", "heads", "decoder", "deformable_detr", "dab_detr", "dn_detr", "dino")
+PAPERS = (
+    "detector",
+    "heads",
+    "decoder",
+    "detr",
+    "deformable_detr",
+    "conditional_detr",
+    "dab_detr",
+    "dab_deformable_detr",
+    "dn_detr",
+    "dn_deformable_detr",
+    "dino",
+    "stable_dino",
+)
 """of detbox/models, older first"""
 ALLOWED = {
     "lightning": {"engine", "data", "evaluation", "build", "tasks", "cli"},

@@ -38,3 +38,10 @@ def test_deformable_sampling_is_a_hundredth_of_the_whole(figures: Any) -> None:
     points = 6 * (tokens + 900) * 256 * 4 * 4
     assert figures.sampling == 5 * points
     assert figures.sampling < 0.011 * figures.total
+
+
+def test_five_scales_cost_three_times_as_much() -> None:
+    measure = runpy.run_path(str(TOOL))["measure"]
+    figures = measure(["model=dino_5scale", "backbone=resnet50"], 800, 1333, COCO_CLASSES)
+    assert (figures.parameters, figures.trainable) == (47_255_806, 47_033_406)
+    assert figures.total / 1e9 == pytest.approx(860, rel=0.03)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detbox.boxes import to_xyxy
-from detbox.postprocess import Postprocess, select, suppress
+from detbox.postprocess import Postprocess, SoftmaxPostprocess, select, suppress
 from detbox.structures import Detections, PredictionSet
 
 GOLDENS = Path(__file__).parents[2] / "shared/goldens/dino/unit_loss_match_post.safetensors"
@@ -94,6 +94,23 @@ def test_selection_keeps_fields_together() -> None:
     found = Postprocess()(prediction(), sizes((8, 9), (9, 8)))[0]
     some = select(found, found.scores >= found.scores[3])
     assert len(some.boxes) == len(some.scores) == len(some.labels) == 4
+
+
+def test_softmax_gives_each_query_its_best_class_but_never_no_object() -> None:
+    queries = prediction(classes=4)
+    for image, found in enumerate(SoftmaxPostprocess()(queries, sizes((40, 80), (30, 20)))):
+        scale = torch.tensor([[80, 40, 80, 40], [20, 30, 20, 30]][image])
+        shares = queries.logits[image].softmax(-1)[:, :3]
+        order = shares.max(-1).values.argsort(descending=True)
+        torch.testing.assert_close(found.scores, shares.max(-1).values[order])
+        assert found.labels.tolist() == shares.argmax(-1)[order].tolist()
+        torch.testing.assert_close(found.boxes, to_xyxy(queries.boxes[image, order]) * scale)
+
+
+def test_softmax_can_be_followed_by_suppression() -> None:
+    twins = PredictionSet("x", torch.zeros(1, 2, 3), torch.full((1, 2, 4), 0.5))
+    assert len(SoftmaxPostprocess()(twins, sizes((8, 9)))[0].scores) == 2
+    assert len(SoftmaxPostprocess(nms_iou=0.5)(twins, sizes((8, 9)))[0].scores) == 1
 
 
 @pytest.mark.parametrize(("num_select", "nms_iou"), [(0, None), (300, 1.5)])

@@ -145,7 +145,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02garbage"])
 def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.ckpt").write_bytes(content)
-    with pytest.raises(ValueError, match="is no detbox checkpoint"):
+    with pytest.raises(ValueError, match="is no (detbox checkpoint|file of tensors)"):
         load(tmp_path / "a.ckpt")
 
 
@@ -158,7 +158,7 @@ def test_checkpoints_of_others_are_told_apart(tmp_path: Path, content: Any) -> N
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
     torch.save({"detbox": Recipe, "state_dict": {}}, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match="is no detbox checkpoint"):
+    with pytest.raises(ValueError, match="nothing was executed"):
         load(tmp_path / "a.ckpt")
 
 

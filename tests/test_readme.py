@@ -28,7 +28,12 @@ from detbox.structures import LabelSpace
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-RUNNERS = {"train": cli.train, "evaluate": cli.evaluate, "predict": cli.predict}
+RUNNERS = {
+    "train": cli.train,
+    "evaluate": cli.evaluate,
+    "predict": cli.predict,
+    "convert_checkpoint": cli.convert_checkpoint,
+}
 STARTS = "python tools/"
 
 

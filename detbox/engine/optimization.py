@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from detbox.engine.layer_decay import blocks_above
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
 Factor = Callable[[int], float]
@@ -48,6 +49,7 @@ def adamw(
     weight_decay: float = 1e-4,
     betas: tuple[float, ...] = (0.9, 0.999),
     lr_factors: dict[str, float] | None = None,
+    layer_decay: float = 1.0,
 ) -> AdamW:
     """AdamW with one group per learning rate; weight decay on everything (DINO, app. D).
 
@@ -58,9 +60,11 @@ def adamw(
         betas: decay of the first and second moment.
         lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
             wins. Default: `{"^backbone\\\\.": 0.1}`.
+        layer_decay: further factor on the backbone for each block from its end down, 0.8 say;
+            for ViT, Swin and ConvNeXt.
 
     Raises:
-        ValueError: a given pattern is found in no parameter's name.
+        ValueError: a given pattern is found in no parameter's name, or a decay that does not fit.
     """
     names = [name for name, _ in module.named_parameters()]
     for pattern in lr_factors or ():
@@ -70,30 +74,50 @@ def adamw(
                 f"names look like {', '.join(names[:: max(1, len(names) // 4)])}"
             )
     factors = {r"^backbone\.": 0.1} if lr_factors is None else lr_factors
-    groups = parameter_groups(module, lr, factors)
+    groups = parameter_groups(module, lr, factors, layer_decay)
     return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
 
 
 def parameter_groups(
-    module: nn.Module, lr: float, factors: Mapping[str, float]
+    module: nn.Module, lr: float, factors: Mapping[str, float], layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate, each group with its parameters' names."""
+    """Trainable parameters by learning rate, each group with its parameters' names.
+
+    Raises:
+        ValueError: `layer_decay` is outside (0, 1], or the backbone has no row of blocks.
+    """
     patterns = {"": 1.0, **factors}
-    members: dict[str, dict[str, nn.Parameter]] = {pattern: {} for pattern in patterns}
+    above = _blocks_above(module, layer_decay)
+    members: dict[tuple[str, int], dict[str, nn.Parameter]] = {(each, 0): {} for each in patterns}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             hit = next((pattern for pattern in factors if re.search(pattern, name)), "")
-            members[hit][name] = parameter
+            members.setdefault((hit, above.get(name, 0)), {})[name] = parameter
     return [
         {
             "params": list(chosen.values()),
             "parameter_names": list(chosen),
-            "lr": lr * patterns[pattern],
-            "name": re.sub(r"\W+", "_", pattern).strip("_") or "base",
+            "lr": lr * patterns[pattern] * layer_decay**depth,
+            "name": _group_name(pattern, depth),
         }
-        for pattern, chosen in members.items()
+        for (pattern, depth), chosen in members.items()
         if chosen
     ]
+
+
+def _blocks_above(module: nn.Module, layer_decay: float) -> dict[str, int]:
+    if not 0 < layer_decay <= 1:
+        raise ValueError(
+            f"optimizer.layer_decay={layer_decay} is outside (0, 1]; try 0.8, or 1 for none"
+        )
+    if layer_decay == 1:
+        return {}
+    return blocks_above([name for name, _ in module.named_parameters()])
+
+
+def _group_name(pattern: str, depth: int) -> str:
+    name = re.sub(r"\W+", "_", pattern).strip("_") or "base"
+    return f"{name}_{depth}" if depth else name
 
 
 @SCHEDULES.register("step")
