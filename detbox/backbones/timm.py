@@ -8,9 +8,10 @@ from typing import Any, cast
 import torch
 from timm import create_model, is_model, list_models, list_pretrained, model_entrypoint
 from timm.layers import DropPath, PatchEmbed, freeze_batch_norm_2d
-from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
+from timm.models import FeatureInfo, FeatureListNet, PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from detbox.backbones.swin import pad_before_shifting
 from detbox.layers.norm import MapNorm
@@ -83,6 +84,16 @@ class TimmBackbone(nn.Module):
         return tuple(maps)
 
 
+class RecomputedStage(nn.Sequential):
+    """Modules in a row whose activations are computed again in the backward pass (ResNet)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As `nn.Sequential`."""
+        for block in self:
+            input = checkpoint(block, input, use_reentrant=False)
+        return input
+
+
 @BACKBONES.register("timm")
 def timm(
     *,
@@ -110,7 +121,8 @@ def timm(
         frozen_norm: keep batch norm at its stored statistics and scales.
         out_norm: layer norm on each returned map, as Swin and ConvNeXt detectors have it.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
-        checkpointing: recompute activations in the backward pass: less memory, more time.
+        checkpointing: recompute activations in the backward pass: less memory, more time. Batch
+            norms that are not frozen see each batch twice.
 
     Raises:
         ValueError: unknown model, a stride or stage that it lacks, or a bad `pretrained`.
@@ -198,11 +210,21 @@ def _names_up_to(body: nn.Module, stages: int) -> set[str]:
 
 
 def _checkpoint(body: nn.Module) -> None:
-    # A stage that knows its blocks saves more than one recomputed as a whole.
-    inner = [part for part in body.modules() if part is not body]
-    stages = [part for part in inner if hasattr(part, "grad_checkpointing")]
+    # A stage that knows its blocks saves more than one recomputed as a whole; one that does not
+    # learn keeps nothing anyway.
+    inner = [part for part in body.modules() if part is not body and _learns(part)]
+    stages: list[nn.Module] = [part for part in inner if hasattr(part, "grad_checkpointing")]
+    rows = [part for part in body.children() if type(part) is nn.Sequential and _learns(part)]
+    if not stages and isinstance(body, FeatureListNet) and rows:
+        for part in rows:
+            part.__class__ = RecomputedStage
+        return
     for part in stages or [body]:
         part.grad_checkpointing = True  # type: ignore[assignment]
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _output_norms(body: nn.Module) -> nn.ModuleDict:

@@ -14,12 +14,14 @@ from detbox.registry import BACKBONES
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 NAMED = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "timm")
-LARGE = (
-    *("swin_b", "swin_l", "convnext_b", "convnext_l", "convnext_xl"),
-    *("mpvit_base", "vit_b_dinov2", "vit_b_dinov3", "eva02_l"),
+SLOW = (
+    *("swin_s", "swin_b", "swin_l", "resnet101"),
+    *("convnext_s", "convnext_b", "convnext_l", "convnext_xl"),
+    *("mpvit", "mpvit_xsmall", "mpvit_base", "coat", "coat_mini", "coat_small"),
+    *("vit_b_dinov2", "vit_b_dinov3", "eva02_l"),
 )
-"""more than 60 M parameters; drawing them takes seconds"""
-BY_SIZE = [pytest.param(each, marks=pytest.mark.slow) if each in LARGE else each for each in NAMED]
+"""large, deep, or built of the same parts as another one"""
+BY_SIZE = [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in NAMED]
 DROPS_CELLS = ("convnext", "coat")
 """families whose convolutions drop incomplete cells, so that sizes are rounded down"""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 FAMILIES = {
     "resnet18": (),
     "resnet50": (),
-    "bit_r50": (),
+    "resnet10t": (),
     "swin_t": (),
     "swinv2_t": (),
     "convnext_t": (),
