@@ -145,7 +145,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02garbage"])
 def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.ckpt").write_bytes(content)
-    with pytest.raises(ValueError, match="is no (detbox checkpoint|file of tensors)"):
+    with pytest.raises(ValueError, match=r"is no (detbox checkpoint|file of tensors)"):
         load(tmp_path / "a.ckpt")
 
 

@@ -216,8 +216,8 @@ def _checkpoint(body: nn.Module) -> None:
     stages: list[nn.Module] = [part for part in inner if hasattr(part, "grad_checkpointing")]
     rows = [part for part in body.children() if type(part) is nn.Sequential and _learns(part)]
     if not stages and isinstance(body, FeatureListNet) and rows:
-        for part in rows:
-            part.__class__ = RecomputedStage
+        for row in rows:
+            row.__class__ = RecomputedStage
         return
     for part in stages or [body]:
         part.grad_checkpointing = True  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -105,7 +106,7 @@ def check_strides(neck: str, strides: Sequence[int]) -> None:
     Raises:
         ValueError: a stride is not twice the one before.
     """
-    if any(coarse != 2 * fine for fine, coarse in zip(strides, strides[1:], strict=False)):
+    if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
         raise ValueError(
             f"neck={neck} joins maps whose strides double, got {list(strides)}; choose other "
             "backbone.strides or neck=channel_mapper"

@@ -108,7 +108,9 @@ class Fusion(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.deep = nn.Sequential(ConvNorm(2 * dim, dim, 1), *(RepBlock(dim) for _ in range(NUM_BLOCKS)))
+        self.deep = nn.Sequential(
+            ConvNorm(2 * dim, dim, 1), *(RepBlock(dim) for _ in range(NUM_BLOCKS))
+        )
         self.shallow = ConvNorm(2 * dim, dim, 1)
 
     def forward(self, both: Tensor) -> Tensor:
@@ -162,8 +164,7 @@ def grid_position(features: Tensor) -> Tensor:
     index = torch.arange(channels // 4, device=features.device)
     frequency = TEMPERATURE ** -(index / (channels // 4))
     rows, columns = (
-        torch.arange(size, device=features.device)[:, None] * frequency
-        for size in (height, width)
+        torch.arange(size, device=features.device)[:, None] * frequency for size in (height, width)
     )
     rows = rows[:, None].expand(-1, width, -1).flatten(0, 1)
     columns = columns.repeat(height, 1)

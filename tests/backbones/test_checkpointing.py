@@ -45,7 +45,8 @@ def step(name: str, checkpointing: bool) -> tuple[list[Tensor], int]:
         maps = backbone(pixels)
     held = sum(kept.values())
     sum((each * torch.randn_like(each)).sum() for each in maps).backward()
-    return [*maps, *(p.grad for p in backbone.parameters() if p.grad is not None)], held
+    found = [each.detach() for each in maps]
+    return [*found, *(p.grad for p in backbone.parameters() if p.grad is not None)], held
 
 
 def without_dropping(backbone: nn.Module) -> nn.Module:
@@ -57,10 +58,10 @@ def without_dropping(backbone: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gradients_stay_and_less_than_two_thirds_is_kept(name: str) -> None:
+def test_gradients_stay_and_at_least_a_fifth_less_is_kept(name: str) -> None:
     plain, held = step(name, checkpointing=False)
     recomputed, held_less = step(name, checkpointing=True)
-    assert held_less < 2 / 3 * held
+    assert held_less < 0.8 * held
     assert len(plain) == len(recomputed) > 10
     for first, second in zip(plain, recomputed, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4 * float(first.abs().max()))

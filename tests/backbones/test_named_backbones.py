@@ -35,6 +35,8 @@ STRIDES = {
     **dict.fromkeys(("vit_s_dinov2", "vit_b_dinov2", "eva02_l"), (14,)),
     **dict.fromkeys(("vit_s_dinov3", "vit_b_dinov3"), (16,)),
 }
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """The same weights and pixels in every run."""

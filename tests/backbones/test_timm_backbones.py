@@ -1,9 +1,8 @@
-"""Every named backbone: its config composes, and its maps are what channels and strides say."""
+"""Backbones from timm: levels, frozen parts, and settings that cannot be."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -18,23 +17,6 @@ from detbox.registry import BACKBONES
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT.parent / "shared/goldens/dino/optim_and_init_DINO_4scale.json"
-NAMED = sorted(path.stem for path in (ROOT / "conf/backbone").glob("*.yaml") if path.stem != "timm")
-SIZES = [(64, 96), (203, 317), (97, 130), (33, 47), (7, 300)]
-CHANNELS = {
-    "resnet18": (128, 256, 512),
-    "resnet50": (512, 1024, 2048),
-    "resnet10t": (128, 256, 512),
-    "swin_t": (192, 384, 768),
-    "swin_l": (384, 768, 1536),
-    "convnext_t": (192, 384, 768),
-    "tf_efficientnet_lite0": (40, 112, 320),
-    "resnet50_dc5": (2048,),
-    "bit_r50": (512, 1024, 2048),
-    "mpvit_small": (216, 288, 288),
-    "coat_lite_small": (128, 320, 512),
-    "coat_small": (320, 320, 320),
-}
-STRIDES = {"resnet50_dc5": (16,)}
 
 
 def build(name: str, *overrides: str) -> TimmBackbone:
@@ -44,23 +26,6 @@ def build(name: str, *overrides: str) -> TimmBackbone:
 def settings(name: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose(overrides=[f"+backbone={name}", *overrides]).backbone
-
-
-@pytest.mark.parametrize("name", NAMED)
-def test_maps_have_the_promised_channels_and_sizes_at_any_image_size(name: str) -> None:
-    with torch.device("meta"):
-        backbone = build(name)
-        images = [torch.empty(2, 3, *size) for size in SIZES]
-    round_size = math.floor if name.startswith(("convnext", "coat")) else math.ceil
-    least = backbone.strides[-1]
-    assert backbone.channels == CHANNELS.get(name, backbone.channels)
-    assert backbone.strides == STRIDES.get(name, (8, 16, 32))
-    for size, image in zip(SIZES, images, strict=True):
-        for maps, channels, stride in zip(
-            backbone(image), backbone.channels, backbone.strides, strict=True
-        ):
-            cells = tuple(round_size(max(side, least) / stride) for side in size)
-            assert maps.shape == (2, channels, *cells)
 
 
 @pytest.mark.parametrize(
@@ -166,24 +131,6 @@ def test_frozen_stages_freeze_their_norms_but_no_others() -> None:
     assert all(name.startswith(("body.layer3.", "body.layer4.")) for name in moved)
     frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
     assert {name.split(".")[1] for name in frozen} == {"conv1", "layer1", "layer2"}
-
-
-@pytest.mark.parametrize(
-    "name", ["resnet18", "swin_t", "tf_efficientnet_lite0", "mpvit_tiny", "coat_tiny"]
-)
-def test_checkpointing_changes_neither_maps_nor_gradients(name: str) -> None:
-    pixels = torch.randn(1, 3, 40, 40)
-    results = []
-    for checkpointing in ("false", "true"):
-        torch.manual_seed(0)
-        backbone = build(name, f"backbone.checkpointing={checkpointing}", "backbone.drop_path=0")
-        maps = backbone(pixels)
-        maps[-1].square().sum().backward()
-        gradients = [p.grad for p in backbone.parameters() if p.grad is not None]
-        results.append((*maps, *gradients))
-    assert len(results[0]) > 10
-    for plain, recomputed in zip(*results, strict=True):
-        torch.testing.assert_close(plain, recomputed)
 
 
 def test_drop_path_zero_means_none_even_where_timm_has_a_default() -> None:

@@ -1,0 +1,116 @@
+"""Plain ViTs: one map at any image size, from the patches alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from named import build
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import detbox
+from detbox.backbones.timm import TimmBackbone
+from detbox.backbones.weights import load_pretrained
+
+VITS = {
+    "vit_small_patch14_reg4_dinov2": (14, 70),
+    "vit_small_patch16_dinov3": (16, 64),
+    "eva02_tiny_patch14_224": (14, 56),
+}
+"""timm's name -> stride and an image side"""
+
+
+def vit(model: str, *options: str) -> TimmBackbone:
+    """The backbone of a small model, on random weights."""
+    stride = VITS[model][0]
+    torch.manual_seed(0)
+    backbone = build("timm", f"backbone.model={model}", f"backbone.strides=[{stride}]", *options)
+    return backbone.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", VITS)
+def test_at_the_models_own_size_the_map_is_its_last_tokens_without_the_class(model: str) -> None:
+    stride, side = VITS[model]
+    theirs = timm.create_model(model, img_size=side).eval()
+    ours = vit(model)
+    stored = {f"body.model.{name}": each for name, each in theirs.state_dict().items()}
+    if "body.model.pos_embed" in stored:
+        stored["body.model.pos_embed"] = ours.state_dict()["body.model.pos_embed"]
+        theirs.pos_embed.copy_(interpolated(ours.body.model, side // stride))
+    ours.load_state_dict({name: stored[name] for name in ours.state_dict()})
+    pixels = torch.randn(2, 3, side, side)
+    _, (tokens,) = theirs.forward_intermediates(pixels, indices=1, output_fmt="NLC")
+    (features,) = ours(pixels)
+    assert tokens.shape[1] == (side // stride) ** 2
+    torch.testing.assert_close(features.flatten(2).transpose(1, 2), tokens)
+
+
+def interpolated(model: nn.Module, cells: int) -> Tensor:
+    """The learnt positions at another number of cells, those of the class token kept."""
+    positions = model.pos_embed
+    extra = positions.shape[1] - model.patch_embed.num_patches
+    old = round(model.patch_embed.num_patches**0.5)
+    grid = positions[:, extra:].unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(grid, (cells, cells), mode="bicubic", antialias=True)
+    return torch.cat((positions[:, :extra], grid.flatten(2).transpose(1, 2)), 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", VITS)
+def test_incomplete_patches_are_filled_with_zeros(model: str) -> None:
+    stride, backbone = VITS[model][0], vit(model)
+    pixels = torch.zeros(1, 3, 3 * stride, 4 * stride)
+    image = pixels[:, :, : 2 * stride + 1, : 3 * stride + 5].normal_()
+    for ours, expected in zip(backbone(image), backbone(pixels), strict=True):
+        assert ours.shape[-2:] == (3, 4)
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("model", VITS)
+def test_every_parameter_learns_and_drop_path_is_for_training_only(model: str) -> None:
+    backbone, pixels = vit(model, "backbone.drop_path=0.5"), torch.randn(4, 3, 50, 66)
+    assert torch.equal(backbone(pixels)[0], backbone(pixels)[0])
+    first, second = backbone.train()(pixels)[0], backbone(pixels)[0]
+    assert not torch.equal(first, second)
+    (first * torch.randn_like(first)).sum().backward()
+    assert all(each.grad is not None for each in backbone.parameters())
+
+
+def test_a_file_of_the_whole_model_fills_it(tmp_path: Path) -> None:
+    model = "eva02_tiny_patch14_224"
+    theirs = timm.create_model(model)
+    stored = {name: each.clone() for name, each in theirs.state_dict().items()}
+    save_file(stored, tmp_path / "vit.safetensors")
+    ours = vit(model, f"backbone.weights={tmp_path / 'vit.safetensors'}")
+    line = load_pretrained(ours, required=True)
+    assert "(timm model)" in line
+    assert "not in the file" not in line
+    assert torch.equal(ours.body.model.patch_embed.proj.weight, theirs.patch_embed.proj.weight)
+
+
+@pytest.mark.parametrize("name", ["vit_s_dinov2", "vit_s_dinov3"])
+def test_with_the_simple_pyramid_a_detector_reads_four_levels(name: str) -> None:
+    small = ("neck.hidden_dim=32", "model.num_heads=4", "backbone.pretrained=false")
+    cfg = detbox.compose(f"backbone={name}", "neck=simple_feature_pyramid", *small)
+    with torch.device("meta"):
+        detector = detbox.build_detector(cfg, 4)
+        stride = detector.backbone.strides[0]
+        levels = detector.neck(detector.backbone(torch.empty(1, 3, 97, 130)))
+    assert detector.neck.strides == (stride // 2, stride, 2 * stride, 4 * stride)
+    assert len(levels) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("backbone.strides=[8,16]", r"some of \[16\]"),
+        ("backbone.frozen_stages=1", r"has strides \[16\]; try backbone\.frozen_stages=0"),
+    ],
+)
+def test_what_a_single_stride_cannot_do_is_refused(option: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        vit("vit_small_patch16_dinov3", option)
