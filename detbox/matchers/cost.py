@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from detbox.boxes import pairwise_overlap, to_xyxy
 from detbox.structures import Matches, PredictionSet, Targets
 
 
-class BoxCost:
+class BoxCost(ABC):
     """Class cost plus L1 and generalised IoU (DETR, sec. 3.1); a subclass knows the classes."""
 
     class_weight: float
@@ -30,9 +31,9 @@ class BoxCost:
         l1 = torch.cdist(boxes, truth, p=1)
         return self.class_weight * class_cost + self.l1_weight * l1 - self.giou_weight * giou
 
+    @abstractmethod
     def of_classes(self, logits: Tensor) -> Tensor:
         """What each class costs, (B, Q, K)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
