@@ -84,11 +84,12 @@ def _check_choice(key: str, value: Any, hint: Any) -> None:
 
 
 def near(name: str, known: list[str]) -> str:
-    """The ending of an error message on an unknown name: the nearest ones, or all."""
+    """The ending of an error message on an unknown name: the nearest ones, or the first 40."""
     matches = get_close_matches(name, known, n=3, cutoff=0.6)
+    matches = matches or [each for each in known if name and name in each][:3]
     if matches:
         return f"; did you mean {' or '.join(map(repr, matches))}?"
-    return f"; choose one of {', '.join(known)}"
+    return f"; choose one of {some(known, 40)}"
 
 
 def some(names: Sequence[str], shown: int = 5) -> str:

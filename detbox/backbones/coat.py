@@ -10,6 +10,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.backbones.checkpointing import recomputed
 from detbox.backbones.factorised import (
     OFFICIAL,
     ConvRelativePosition,
@@ -17,10 +18,9 @@ from detbox.backbones.factorised import (
     FactorisedStack,
     Size,
     join_tokens,
-    recomputed,
     split_tokens,
 )
-from detbox.backbones.own import Levels, OwnBackbone, check_stages, initialise
+from detbox.backbones.own import Levels, OwnBackbone, check_stages, freeze_stages, initialise
 from detbox.backbones.timm import enlarged
 from detbox.registry import BACKBONES
 
@@ -179,6 +179,7 @@ def coat(
     strides: tuple[int, ...] = (8, 16, 32),
     weights: str | None = None,
     pretrained: str = "auto",
+    frozen_stages: int = 0,
     drop_path: float = 0.0,
     checkpointing: bool = False,
 ) -> CoaT:
@@ -192,12 +193,13 @@ def coat(
         strides: levels to return, fine to coarse, some of 4, 8, 16, 32.
         weights: local weights file, `.pth` or `.safetensors`; no hub is asked.
         pretrained: auto or true need the file, false is content with random weights.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
         drop_path: of every block.
         checkpointing: less memory, more time.
 
     Raises:
-        ValueError: a stride that no stage has, a bad `pretrained`, other than four stages, or
-            unequal ones that should exchange their maps.
+        ValueError: a stride or frozen stage that there is not, a bad `pretrained`, other than
+            four stages, or unequal ones that should exchange their maps.
     """
     check_stages(widths=widths, depths=depths, mlp_ratios=mlp_ratios)
     if parallel_depth and len(set(widths[1:])) > 1:
@@ -206,7 +208,7 @@ def coat(
             f"their widths are equal; got backbone.widths={list(widths)}"
         )
     chosen = Levels(strides, weights, pretrained)
-    return CoaT(
+    backbone = CoaT(
         widths,
         depths,
         mlp_ratios,
@@ -215,6 +217,8 @@ def coat(
         drop_path=drop_path,
         checkpointing=checkpointing,
     )
+    freeze_stages(backbone, frozen_stages)
+    return backbone
 
 
 def _gathered(found: Sequence[Tensor], sizes: Sequence[Size], target: Size) -> Tensor:

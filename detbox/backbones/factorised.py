@@ -7,12 +7,12 @@ any number of class tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from detbox.backbones.checkpointing import recomputed
 
 WINDOWS = {3: 2, 5: 3, 7: 3}
 """side of a relative position's window -> heads that use it (sec. 4.2)"""
@@ -132,13 +132,6 @@ def split_tokens(tokens: Tensor, size: Size) -> tuple[Tensor, Tensor]:
 def join_tokens(first: Tensor, cells: Tensor) -> Tensor:
     """Class tokens (B, T, C) and a map (B, C, h, w) as tokens."""
     return torch.cat([first, cells.flatten(2).mT], 1)
-
-
-def recomputed(checkpointing: bool, part: nn.Module, *inputs: Any) -> Any:
-    """What a part makes of its inputs; with checkpointing made again in the backward pass."""
-    if checkpointing and torch.is_grad_enabled():
-        return checkpoint(part, *inputs, use_reentrant=False)
-    return part(*inputs)
 
 
 def _heads(tokens: Tensor) -> Tensor:

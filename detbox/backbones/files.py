@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from detbox.backbones.layouts import detect, layouts
 from detbox.backbones.own import OwnBackbone
-from detbox.backbones.timm import TimmBackbone
+from detbox.backbones.timm import TimmBackbone, whole_model
 from detbox.registry import some
 
 WRAPPERS = ("model", "state_dict")
@@ -34,7 +35,7 @@ def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or of another model.
     """
-    stored = read_tensors(Path(path))
+    stored = _adapted(read_tensors(Path(path)), backbone)
     candidates = layouts(backbone)
     layout = detect(stored, candidates)
     names = candidates[layout]
@@ -87,6 +88,13 @@ def _read(path: Path) -> Any:
 def _reordered(name: str, tensor: Tensor) -> Tensor:
     kernel = tensor.ndim == 4 and name.endswith("/kernel")  # (H, W, I, O)
     return tensor.permute(3, 2, 0, 1) if kernel else tensor
+
+
+def _adapted(stored: dict[str, Tensor], backbone: TimmBackbone | OwnBackbone) -> dict[str, Tensor]:
+    # timm reads the names of a ViT's authors, and fits positions learnt at another size.
+    whole = whole_model(backbone.body) if isinstance(backbone, TimmBackbone) else None
+    adapt = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    return adapt(stored, whole) if adapt else stored
 
 
 def _check(

@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from detbox.backbones.own import OwnBackbone
+from detbox.backbones.own import Names, OwnBackbone, renamed
 from detbox.backbones.timm import TimmBackbone
-
-Names = dict[str, tuple[str, ...]]
-"""Our name -> names in another layout, several where it repeats a tensor; ours start at the
-backbone: `body.layer1.0.conv1.weight`."""
 
 _SWIN = ((r"^body\.layers_(\d+)\.blocks", r"layers.\1.blocks"), (r"^norms\.", "norm"))
 _CONVNEXT = (
@@ -44,7 +40,8 @@ def layouts(backbone: TimmBackbone | OwnBackbone) -> dict[str, Names]:
     official = official_names(backbone)
     found: dict[str, Names] = {"detbox backbone": {name: (name,) for name in official}}
     if isinstance(backbone, OwnBackbone):
-        return {**found, "authors' release": backbone.official_names()}
+        further = {layout: backbone.names_in(layout) for layout in backbone.layouts}
+        return {**found, "authors' release": backbone.official_names(), **further}
     release: Names = {name: (each.removeprefix("body."),) for name, (each,) in official.items()}
     return {
         "timm model": {name: (_whole(name),) for name in official},
@@ -70,9 +67,7 @@ def _official(name: str, family: str) -> str:
     if family == "swin_":
         # timm merges patches at the start of a stage, the authors at the end of the one before.
         name = re.sub(r"^body\.layers_(\d+)\.downsample", _stage_before, name)
-    rules = {"swin_": _SWIN, "convnext_": _CONVNEXT}.get(family, ())
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
+    name = renamed(name, {"swin_": _SWIN, "convnext_": _CONVNEXT}.get(family, ()))
     return name.removeprefix("body.") if family else name
 
 

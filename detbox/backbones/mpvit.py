@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from itertools import islice
 
 import torch
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from detbox.backbones.factorised import OFFICIAL, FactorisedStack
-from detbox.backbones.own import Levels, OwnBackbone, check_stages, initialise, rates
+from detbox.backbones.own import (
+    Levels,
+    OwnBackbone,
+    check_stages,
+    freeze_stages,
+    initialise,
+    rates,
+)
 from detbox.backbones.timm import enlarged
 from detbox.registry import BACKBONES
 
@@ -178,6 +184,7 @@ def mpvit(
     strides: tuple[int, ...] = (8, 16, 32),
     weights: str | None = None,
     pretrained: str = "auto",
+    frozen_stages: int = 0,
     frozen_norm: bool = False,
     drop_path: float = 0.0,
     checkpointing: bool = False,
@@ -192,12 +199,14 @@ def mpvit(
         strides: levels to return, fine to coarse, some of 4, 8, 16, 32.
         weights: local weights file, `.pth` or `.safetensors`; no hub has these models.
         pretrained: auto or true need the file, false is content with random weights.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
         frozen_norm: keep batch norm at its stored statistics and scales.
         drop_path: of the last block.
         checkpointing: less memory, more time.
 
     Raises:
-        ValueError: a stride that no stage has, a bad `pretrained`, or other than four stages.
+        ValueError: a stride or frozen stage that there is not, a bad `pretrained`, or other than
+            four stages.
     """
     check_stages(widths=widths, depths=depths, paths=paths)
     backbone = MPViT(
@@ -209,7 +218,8 @@ def mpvit(
         drop_path=drop_path,
         checkpointing=checkpointing,
     )
-    return freeze_batch_norm_2d(backbone) if frozen_norm else backbone
+    freeze_stages(backbone, frozen_stages, norms=frozen_norm)
+    return backbone
 
 
 def _attend(stack: nn.Module, features: Tensor) -> Tensor:

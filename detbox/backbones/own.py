@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import trunc_normal_
 from torch import nn
 
+from detbox.backbones.freezing import freeze, names_up_to
 from detbox.backbones.timm import check_pretrained
 
 STRIDES = (4, 8, 16, 32)
@@ -17,6 +18,9 @@ STRIDES = (4, 8, 16, 32)
 
 Rules = tuple[tuple[str, str], ...]
 """patterns and what stands for them, applied one after the other as `re.sub` does"""
+
+Names = dict[str, tuple[str, ...]]
+"""our name -> names in another layout, several where it repeats a tensor"""
 
 
 class Levels(NamedTuple):
@@ -49,6 +53,8 @@ class OwnBackbone(nn.Module):
     std: ClassVar[tuple[float, ...]] = IMAGENET_DEFAULT_STD
     rules: ClassVar[Rules]
     """our names -> official ones, of the authors' release"""
+    layouts: ClassVar[Mapping[str, Rules]] = {}
+    """further layouts of weights files, by a name for messages"""
     copies: ClassVar[Rules] = ()
     """Prefixes of official names -> prefixes under which the authors repeat the tensor. `{module}`
     stands for the number of each child of a module of ours."""
@@ -67,19 +73,16 @@ class OwnBackbone(nn.Module):
         self.strides = tuple(strides)
         self.channels = tuple(channels[level] for level in self.levels)
 
-    @property
-    def frozen(self) -> bool:
-        """Whether training leaves any weight or batch norm as it is."""
-        scales = any(name.endswith(".weight") for name, _ in self.named_buffers())
-        return scales or not all(p.requires_grad for p in self.parameters())
-
-    def official_names(self) -> dict[str, tuple[str, ...]]:
+    def official_names(self) -> Names:
         """Our name -> all names in the authors' release, where parts share it."""
         return {name: self._official(name) for name in self.state_dict()}
 
+    def names_in(self, layout: str) -> Names:
+        """Our name -> the name in one of the further `layouts`."""
+        return {name: (renamed(name, self.layouts[layout]),) for name in self.state_dict()}
+
     def _official(self, name: str) -> tuple[str, ...]:
-        for pattern, replacement in self.rules:
-            name = re.sub(pattern, replacement, name)
+        name = renamed(name, self.rules)
         names = [name]
         for pattern, template in self.copies:
             if match := re.match(pattern, name):
@@ -92,6 +95,35 @@ class OwnBackbone(nn.Module):
             return [template]
         children = self.get_submodule(found[1]).named_children()
         return [template.replace(found[0], name) for name, _ in children]
+
+
+def renamed(name: str, rules: Rules) -> str:
+    """A name after all rules."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def freeze_stages(backbone: OwnBackbone, stages: int, *, norms: bool = False) -> None:
+    """Freeze all up to a stage, and the batch norms there or everywhere, in place.
+
+    Args:
+        backbone: to freeze.
+        stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        norms: freeze every batch norm.
+
+    Raises:
+        ValueError: it has fewer stages.
+    """
+    stages_of = backbone.get_submodule("stages")
+    names = [f"stages.{name}." for name, _ in stages_of.named_children()]
+    if not 0 <= stages <= len(names):
+        raise ValueError(
+            f"backbone.frozen_stages={stages}, but {backbone.model} has {len(names)} stages up to "
+            f"stride {backbone.strides[-1]}; choose 0 to {len(names)}"
+        )
+    frozen = names_up_to(backbone, names[stages - 1]) if stages else set()
+    freeze(backbone, frozen, norms=norms)
 
 
 def initialise(module: nn.Module) -> None:

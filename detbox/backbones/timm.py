@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import torch
 from timm import create_model, is_model, list_models, list_pretrained, model_entrypoint
-from timm.layers import DropPath, PatchEmbed, freeze_batch_norm_2d
-from timm.models import FeatureInfo, FeatureListNet, PretrainedCfg, get_pretrained_cfg
+from timm.layers import DropPath, PatchEmbed
+from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from detbox.backbones.checkpointing import recompute_stages
+from detbox.backbones.freezing import freeze, names_up_to
 from detbox.backbones.swin import pad_before_shifting
 from detbox.layers.norm import MapNorm
 from detbox.registry import BACKBONES, near
@@ -37,8 +38,8 @@ class TimmBackbone(nn.Module):
 
     Map sizes are H / stride, W / stride rounded up, or down where a model's convolutions drop
     incomplete cells (ConvNeXt). Images smaller than the coarsest stride are zero-padded to it.
-    Plain ViTs have one stride, their patch size; learnt positions are interpolated to the image,
-    class and register tokens are dropped.
+    Plain ViTs have one stride, their patch size, which is their `size_divisor` too; learnt
+    positions are interpolated to the image, class and register tokens are dropped.
     """
 
     def __init__(
@@ -58,12 +59,8 @@ class TimmBackbone(nn.Module):
         self.norms = _output_norms(body) if out_norm else nn.ModuleDict()
         self._channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
         self._patch = _patch_size(body)
-
-    @property
-    def frozen(self) -> bool:
-        """Whether training leaves any weight or batch norm of the body as it is."""
-        scales = any(name.endswith(".weight") for name, _ in self.body.named_buffers())
-        return scales or not all(p.requires_grad for p in self.body.parameters())
+        plain = whole_model(body) is not None and self.strides == (self._patch,)
+        self.size_divisor = self._patch if plain else 1
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Feature maps, fine to coarse.
@@ -82,16 +79,6 @@ class TimmBackbone(nn.Module):
             norms = self.norms.values()
             maps = [norm(features) for norm, features in zip(norms, maps, strict=True)]
         return tuple(maps)
-
-
-class RecomputedStage(nn.Sequential):
-    """Modules in a row whose activations are computed again in the backward pass (ResNet)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """As `nn.Sequential`."""
-        for block in self:
-            input = checkpoint(block, input, use_reentrant=False)
-        return input
 
 
 @BACKBONES.register("timm")
@@ -129,9 +116,10 @@ def timm(
     """
     pretrained = check_pretrained(pretrained)
     body = _create(model, strides, output_stride, drop_path)
-    _freeze(body, frozen_stages, frozen_norm)
+    frozen = _names_up_to(body, frozen_stages) if frozen_stages else set()
+    freeze(body, frozen, norms=frozen_norm)
     if checkpointing:
-        _checkpoint(body)
+        recompute_stages(body)
     return TimmBackbone(body, model, out_norm=out_norm, weights=weights, pretrained=pretrained)
 
 
@@ -147,16 +135,20 @@ def feature_info(body: nn.Module) -> FeatureInfo:
     return cast("FeatureInfo", body.feature_info)
 
 
+def whole_model(body: nn.Module) -> nn.Module | None:
+    """The model inside a feature extractor where timm leaves it whole, as of ViTs."""
+    return getattr(body, "model", None)
+
+
 def published_weights(model: str) -> PretrainedCfg:
     """What timm knows of a model's published weights and their preprocessing."""
     return cast("PretrainedCfg", get_pretrained_cfg(model))
 
 
 def _create(model: str, strides: Sequence[int], output_stride: int, drop_path: float) -> nn.Module:
-    # Many models take no such setting.
-    dilated: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
-    settings: dict[str, float] = {"drop_path_rate": drop_path} if drop_path else {}
-    body = create_body(model, _levels(model, strides, dilated), **dilated, **settings)
+    settings: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
+    settings |= {"drop_path_rate": drop_path} if drop_path else {}
+    body = create_body(model, _levels(model, strides, settings), **settings)
     for module in body.modules():
         if isinstance(module, DropPath) and not drop_path:
             module.drop_prob = 0.0
@@ -164,12 +156,11 @@ def _create(model: str, strides: Sequence[int], output_stride: int, drop_path: f
     return body
 
 
-def _levels(model: str, strides: Sequence[int], dilated: dict[str, Any]) -> list[int]:
+def _levels(model: str, strides: Sequence[int], settings: dict[str, Any]) -> list[int]:
     known_models = list_pretrained() if "." in model else list_models()
     if not is_model(model) or ("." in model and model not in known_models):
         raise ValueError(f"timm has no backbone.model={model!r}{near(model, known_models)}")
-    with torch.device("meta"):
-        info = feature_info(create_model(model, features_only=True, **dilated))
+    info = _described(model, settings)
     known = {level["reduction"]: index for index, level in enumerate(info.info)}
     missing = [stride for stride in strides if stride not in known]
     if missing or not strides or list(strides) != sorted(set(strides)):
@@ -180,15 +171,16 @@ def _levels(model: str, strides: Sequence[int], dilated: dict[str, Any]) -> list
     return [known[stride] for stride in strides]
 
 
-def _freeze(body: nn.Module, stages: int, norm: bool) -> None:
-    frozen = _names_up_to(body, stages) if stages else set()
-    for name, parameter in body.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    for name, module in list(body.named_modules()):
-        if isinstance(module, nn.BatchNorm2d) and (norm or f"{name}.weight" in frozen):
-            # timm starts the last norm of a residual block at 0, which frozen would stay dead.
-            nn.init.ones_(module.weight)
-            body.set_submodule(name, freeze_batch_norm_2d(module))
+def _described(model: str, settings: dict[str, Any]) -> FeatureInfo:
+    try:
+        with torch.device("meta"):
+            return feature_info(create_model(model, features_only=True, **settings))
+    except (TypeError, AssertionError, RuntimeError) as error:  # by model and setting
+        way = "leave backbone.drop_path and backbone.output_stride alone or " if settings else ""
+        raise ValueError(
+            f"backbone.model={model} gives no feature maps with {settings or 'any setting'} "
+            f"({error}); {way}take another backbone.model"
+        ) from error
 
 
 def _names_up_to(body: nn.Module, stages: int) -> set[str]:
@@ -200,31 +192,9 @@ def _names_up_to(body: nn.Module, stages: int) -> set[str]:
             f"backbone.frozen_stages={stages} ends at stride {stride}, the backbone has strides "
             f"{sorted(ends)}; try backbone.frozen_stages={'1 or 0' if 4 in ends else '0'}"
         )
-    # Parameters come in the order of the forward pass; some of timm's wrappers join the first two
-    # parts of a name, others put one before it.
+    # Some of timm's wrappers join the first two parts of a name, others put one before it.
     end = ends[stride]
-    prefixes = (f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
-    names = [name for name, _ in body.named_parameters()]
-    last = max(index for index, name in enumerate(names) if name.startswith(prefixes))
-    return set(names[: last + 1])
-
-
-def _checkpoint(body: nn.Module) -> None:
-    # A stage that knows its blocks saves more than one recomputed as a whole; one that does not
-    # learn keeps nothing anyway.
-    inner = [part for part in body.modules() if part is not body and _learns(part)]
-    stages: list[nn.Module] = [part for part in inner if hasattr(part, "grad_checkpointing")]
-    rows = [part for part in body.children() if type(part) is nn.Sequential and _learns(part)]
-    if not stages and isinstance(body, FeatureListNet) and rows:
-        for row in rows:
-            row.__class__ = RecomputedStage
-        return
-    for part in stages or [body]:
-        part.grad_checkpointing = True  # type: ignore[assignment]
-
-
-def _learns(module: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in module.parameters())
+    return names_up_to(body, f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
 
 
 def _output_norms(body: nn.Module) -> nn.ModuleDict:
@@ -235,8 +205,8 @@ def _output_norms(body: nn.Module) -> nn.ModuleDict:
 
 
 def _patch_size(body: nn.Module) -> int:
-    # Plain ViTs are inside a wrapper. PVT's patches overlap and need no whole number.
-    embedding = getattr(getattr(body, "model", body), "patch_embed", None)
+    # PVT's patches overlap and need no whole number.
+    embedding = getattr(whole_model(body) or body, "patch_embed", None)
     return int(embedding.patch_size[0]) if isinstance(embedding, PatchEmbed) else 1
 
 

@@ -14,6 +14,7 @@ from huggingface_hub.utils import get_session
 from torch import nn
 
 from detbox.backbones.files import load_file
+from detbox.backbones.freezing import way_to_thaw
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone, create_body, published_weights
 
@@ -77,10 +78,8 @@ def _online(backbone: TimmBackbone | OwnBackbone) -> str:
 
 def _random_line(backbone: TimmBackbone | OwnBackbone, reason: str) -> str:
     line = f"backbone {backbone.model}: random weights, because {reason}"
-    if backbone.frozen:
-        stages = "backbone.frozen_stages=0 " if isinstance(backbone, TimmBackbone) else ""
-        line += f"; they learn better with {stages}backbone.frozen_norm=false"
-    return line
+    thawed = way_to_thaw(backbone)
+    return line + (f"; they learn better with {thawed}" if thawed else "")
 
 
 def _load_published(backbone: TimmBackbone) -> str:

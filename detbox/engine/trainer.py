@@ -36,6 +36,7 @@ def lightning(
     log_every_n_steps: int = 20,
     checkpoint_every_n_steps: int = 500,
     deterministic: bool = False,
+    sync_batchnorm: bool = False,
 ) -> pl.Trainer:
     """A trainer whose loaders shard themselves and whose console is one progress bar.
 
@@ -58,6 +59,7 @@ def lightning(
         log_every_n_steps: steps from one record to the next.
         checkpoint_every_n_steps: how many steps a killed run may lose.
         deterministic: refuse operations that are not.
+        sync_batchnorm: batch norms that learn see the pictures of all GPUs.
     """
     saving = checkpoints(folder, checkpoint_every_n_steps) if loggers else []
     return pl.Trainer(
@@ -75,6 +77,7 @@ def lightning(
         limit_val_batches=limit_val_batches,
         log_every_n_steps=log_every_n_steps,
         deterministic=deterministic,
+        sync_batchnorm=sync_batchnorm,
         default_root_dir=folder,
         logger=list(loggers),
         callbacks=[ConsoleProgress(), *callbacks, *saving],

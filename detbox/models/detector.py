@@ -26,7 +26,8 @@ class Detector(nn.Module):
     """A DETR-family detector assembled from parts; a recipe in this folder names them.
 
     Args:
-        backbone: normalised pixels (B, 3, H, W) -> maps, fine to coarse.
+        backbone: normalised pixels (B, 3, H, W) -> maps, fine to coarse. One that cuts pictures
+            into whole patches has their side as `size_divisor`.
         neck: maps of any width -> maps of C channels.
         position: (B, h, w) mask -> (B, C, h, w) encoding of places.
         encoder: feature maps -> `Memory`.
@@ -56,6 +57,7 @@ class Detector(nn.Module):
 
     def forward(self, images: ImageBatch, targets: Targets | None = None) -> Outputs:
         """Predict; with `targets` also denoise them, as training does."""
+        images = divisible(images, getattr(self.backbone, "size_divisor", 1))
         maps = self.neck(self.backbone(normalized(images, self.backbone)))
         memory: Memory = self.encoder(feature_maps(maps, images.mask, self.position))
         queries, proposals = self.query_source(memory)
@@ -76,6 +78,15 @@ def check_counts(num_queries: int, decoder_layers: int) -> None:
             "model.num_queries and model.decoder_layers must be at least 1, "
             f"got {num_queries} and {decoder_layers}"
         )
+
+
+def divisible(images: ImageBatch, divisor: int) -> ImageBatch:
+    """Images with padding to sides that the divisor divides, so that the mask says where it is."""
+    height, width = images.mask.shape[-2:]
+    border = (0, -width % divisor, 0, -height % divisor)
+    if not any(border):
+        return images
+    return ImageBatch(F.pad(images.pixels, border), F.pad(images.mask, border, value=True))
 
 
 def normalized(images: ImageBatch, backbone: nn.Module) -> Tensor:

@@ -15,7 +15,8 @@ from detbox.registry import BACKBONES
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 NAMED = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "timm")
 SLOW = (
-    *("swin_s", "swin_b", "swin_l", "resnet101"),
+    *("swin_t_22k", "swin_s", "swin_s_22k", "swin_b", "swin_b_224", "swin_b_224_22k"),
+    *("swin_b_384", "swin_l", "swin_l_224_22k", "resnet101"),
     *("convnext_s", "convnext_b", "convnext_l", "convnext_xl"),
     *("mpvit", "mpvit_xsmall", "mpvit_base", "coat", "coat_mini", "coat_small"),
     *("vit_b_dinov2", "vit_b_dinov3", "eva02_l"),

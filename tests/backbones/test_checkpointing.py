@@ -21,6 +21,7 @@ FAMILIES = {
     "mpvit_tiny": (),
     "coat_lite_tiny": (),
     "coat_tiny": (),
+    "bit_r50": (),
     "vit_s_dinov2": (),
     "vit_s_dinov3": (),
     "timm": ("backbone.model=eva02_tiny_patch14_224", "backbone.strides=[14]"),

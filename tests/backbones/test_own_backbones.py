@@ -13,6 +13,7 @@ from torch import nn
 
 from detbox.backbones.bit import StandardisedConv
 from detbox.backbones.factorised import FactorisedStack, join_tokens, split_tokens
+from detbox.backbones.freezing import way_to_thaw
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
 from detbox.build import compose
@@ -47,7 +48,7 @@ def test_sizes_are_those_of_the_papers(name: str) -> None:
     assert round(count / 1e6, 2) == MILLIONS[name]
 
 
-@pytest.mark.parametrize("name", ["coat_lite_tiny", "coat_tiny"])
+@pytest.mark.parametrize("name", [each for each in MILLIONS if each.startswith("coat")])
 def test_coat_is_timms_at_the_one_size_that_timms_has(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model(name, img_size=64).eval()
@@ -65,6 +66,27 @@ def test_coat_is_timms_at_the_one_size_that_timms_has(name: str, tmp_path: Path)
         expected = theirs.forward_features(pixels).values()
         for own, other in zip(ours(pixels), expected, strict=True):
             torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+
+
+def test_googles_file_and_timms_fill_bit_alike(tmp_path: Path) -> None:
+    theirs = timm.create_model("resnetv2_50x1_bit")
+    google, other = tmp_path / "google.npz", tmp_path / "timm.pth"
+    source = build("bit_r50")
+    names = {name: only for name, (only,) in source.names_in("Google's release").items()}
+    values = {names[name]: value.numpy() for name, value in source.state_dict().items()}
+    values["resnet/head/conv2d/kernel"] = np.zeros((9, 2048, 1, 1), np.float32)
+    np.savez(
+        google, **{n: a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for n, a in values.items()}
+    )
+    theirs.load_pretrained(str(google))  # timm's own reader of Google's file is the judge
+    torch.save(theirs.state_dict(), other)
+    for path, layout in ((google, "Google's release"), (other, "timm model")):
+        backbone = build("bit_r50", f"backbone.weights={path}")
+        line = load_pretrained(backbone, required=True)
+        assert f"({layout}); not used: " in line
+        assert "not in the file" not in line
+        for own, given in zip(backbone.parameters(), source.parameters(), strict=True):
+            assert torch.equal(own, given)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -153,13 +175,47 @@ def test_scale_and_shift_of_standardised_weights_do_not_matter() -> None:
 
 def test_frozen_norms_of_mpvit_do_not_learn_from_the_batch() -> None:
     backbone = build("mpvit_tiny", "backbone.frozen_norm=true", "backbone.strides=[4]").train()
-    assert backbone.frozen
+    assert way_to_thaw(backbone) == "backbone.frozen_norm=false"
     before = {name: value.clone() for name, value in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 32, 32))
     assert all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
 
 
-@pytest.mark.parametrize("name", ["mpvit_tiny", "coat_lite_tiny"])
+@pytest.mark.parametrize("name", OWN)
+def test_frozen_stages_stay_as_they_are_and_the_others_learn(name: str) -> None:
+    backbone = build(name, "backbone.frozen_stages=2").train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    sum(maps.square().sum() for maps in backbone(torch.randn(2, 3, 64, 64))).backward()
+    learning = {name for name, each in backbone.named_parameters() if each.grad is not None}
+    frozen = {name for name, each in backbone.named_parameters() if not each.requires_grad}
+    first, second, third, _ = (f"stages.{name}." for name, _ in backbone.stages.named_children())
+    stages = (first, second)
+    assert {name for name in frozen if not name.startswith(stages)} <= begun(backbone)
+    assert not any(name.startswith(stages) for name in learning)
+    assert any(name.startswith(third) for name in learning)
+    moved = {name for name, value in backbone.named_buffers() if not value.equal(before[name])}
+    assert not any(name.startswith(("stem.", *stages)) for name in moved)
+    assert "backbone.frozen_stages=0" in way_to_thaw(backbone)
+
+
+def begun(backbone: nn.Module) -> set[str]:
+    """Parameters of the stem."""
+    return {name for name, _ in backbone.named_parameters() if name.startswith("stem.")}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("stages", [-1, 5])
+def test_stages_that_there_are_not_cannot_be_frozen(name: str, stages: int) -> None:
+    with pytest.raises(ValueError, match="choose 0 to 4"):
+        build(name, f"backbone.frozen_stages={stages}")
+
+
+def test_stages_beyond_the_last_stride_cannot_be_frozen() -> None:
+    with pytest.raises(ValueError, match="2 stages up to stride 8; choose 0 to 2"):
+        build("bit_r50", "backbone.strides=[8]", "backbone.frozen_stages=3")
+
+
+@pytest.mark.parametrize("name", ["mpvit_tiny", "coat_lite_tiny", "bit_r50"])
 def test_drop_path_is_for_training_only(name: str) -> None:
     backbone = build(name, "backbone.drop_path=0.9", "backbone.strides=[4,8]").train()
     pixels = torch.randn(4, 3, 32, 32)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 import detbox
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import load_pretrained
+from detbox.models.detector import divisible, shrunk_mask
+from detbox.structures import ImageBatch
 
 VITS = {
     "vit_small_patch14_reg4_dinov2": (14, 70),
@@ -90,6 +92,68 @@ def test_a_file_of_the_whole_model_fills_it(tmp_path: Path) -> None:
     assert "(timm model)" in line
     assert "not in the file" not in line
     assert torch.equal(ours.body.model.patch_embed.proj.weight, theirs.patch_embed.proj.weight)
+
+
+def test_metas_release_of_dinov2_fills_it(tmp_path: Path) -> None:
+    model = "vit_small_patch14_reg4_dinov2"
+    theirs = timm.create_model(model).state_dict()
+    class_position = torch.randn(1, 1, 384)
+    released = {name: each.clone() for name, each in theirs.items() if name != "reg_token"}
+    released["register_tokens"] = theirs["reg_token"]
+    released["pos_embed"] = torch.cat((class_position, theirs["pos_embed"]), 1)
+    released["mask_token"] = torch.zeros(1, 384)
+    ours, line = loaded(model, released, tmp_path)
+    assert "; not used: norm.bias, norm.weight" in line
+    expected = theirs | {"cls_token": theirs["cls_token"] + class_position}
+    for name, value in ours.body.model.state_dict().items():
+        assert torch.equal(value, expected[name])
+
+
+def test_metas_release_of_dinov3_fills_it(tmp_path: Path) -> None:
+    model = "vit_small_patch16_dinov3"
+    theirs = timm.create_model(model).state_dict()
+    released = {_released(name): each.clone() for name, each in theirs.items()}
+    released |= {"mask_token": torch.zeros(1, 384), "rope_embed.periods": torch.zeros(16)}
+    ours, line = loaded(model, released, tmp_path)
+    assert "not in the file" not in line
+    for name, value in ours.body.model.state_dict().items():
+        assert torch.equal(value, theirs[name])
+
+
+def _released(name: str) -> str:
+    name = name.replace("reg_token", "storage_tokens")
+    return name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")
+
+
+def test_positions_learnt_at_another_size_are_fitted(tmp_path: Path) -> None:
+    model = "vit_small_patch14_reg4_dinov2"
+    small = timm.create_model(model, img_size=224).state_dict()
+    ours, _ = loaded(model, small, tmp_path)
+    found = ours.body.model.pos_embed.detach()
+    assert found.shape == (1, 37 * 37, 384)
+    grid = small["pos_embed"].unflatten(1, (16, 16)).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(grid, (37, 37), mode="bicubic", antialias=True)
+    torch.testing.assert_close(found, grid.flatten(2).mT)
+
+
+def loaded(model: str, tensors: dict[str, Tensor], folder: Path) -> tuple[TimmBackbone, str]:
+    """A backbone filled from a file of these, and the line that says so."""
+    torch.save(tensors, folder / "vit.pth")
+    ours = vit(model, f"backbone.weights={folder / 'vit.pth'}")
+    return ours, load_pretrained(ours, required=True)
+
+
+def test_cells_beyond_the_picture_are_padding_to_the_detector() -> None:
+    images = divisible(ImageBatch(torch.ones(1, 3, 29, 20), torch.zeros(1, 29, 20).bool()), 14)
+    assert images.pixels.shape == (1, 3, 42, 28)
+    assert not images.pixels[:, :, 29:].any()
+    assert not images.mask[:, :29, :20].any()
+    assert images.mask[:, 29:].all()
+    assert images.mask[:, :, 20:].all()
+    fine = shrunk_mask(images.mask, torch.Size((6, 4)))[0]
+    assert (~fine[:, 0]).tolist() == [True] * 5 + [False]
+    assert (~fine[0]).tolist() == [True] * 3 + [False]
+    assert vit("vit_small_patch14_reg4_dinov2").size_divisor == 14
 
 
 @pytest.mark.parametrize("name", ["vit_s_dinov2", "vit_s_dinov3"])

@@ -151,11 +151,19 @@ def test_drop_path_zero_means_none_even_where_timm_has_a_default() -> None:
         ("backbone.frozen_stages=7", "frozen_stages=1 or 0"),
         ("backbone.frozen_stages=-1", "frozen_stages=1 or 0"),
         ("backbone.pretrained=maybe", "auto, true, false"),
+        ("backbone.model=swin_t", "swin_tiny_patch4_window7_224"),
+        ("backbone.model=zzz", r"and \d+ more"),
     ],
 )
 def test_impossible_settings_are_named_with_the_way_out(override: str, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
         build("resnet18", override)
+
+
+@pytest.mark.parametrize("override", ["backbone.drop_path=0.1", "backbone.output_stride=16"])
+def test_what_a_model_does_not_know_is_named(override: str) -> None:
+    with pytest.raises(ValueError, match=r"vgg11 gives no feature maps with.*alone or take"):
+        build("timm", "backbone.model=vgg11", override)
 
 
 @pytest.mark.parametrize("typed", ["auto", "false", "True"])

@@ -50,6 +50,15 @@ def test_weights_start_xavier_uniform_with_zero_bias() -> None:
         assert norm.num_groups == 32
 
 
+def test_coarser_levels_of_one_map_come_with_a_hint(caplog: pytest.LogCaptureFixture) -> None:
+    config = {"name": "channel_mapper", "hidden_dim": 32}
+    NECKS.build({**config, "num_levels": 1}, (16,), (14,))
+    NECKS.build({**config, "num_levels": 4}, CHANNELS, STRIDES)
+    assert not caplog.records
+    assert NECKS.build({**config, "num_levels": 4}, (16,), (14,)).strides == (14, 28, 56, 112)
+    assert "neck=simple_feature_pyramid" in caplog.text
+
+
 def test_every_parameter_gets_a_gradient() -> None:
     neck = build(num_levels=5)
     sum((level * torch.randn_like(level)).sum() for level in neck(maps())).backward()
