@@ -35,9 +35,10 @@ def test_figures_at_224_are_those_of_the_papers(
     assert found.strides == (8, 16, 32)
 
 
-def test_licences_are_those_that_timm_states(tool: dict[str, Any]) -> None:
+def test_licences_are_those_that_timm_or_the_authors_state(tool: dict[str, Any]) -> None:
     assert tool["licence"]("vit_base_patch16_dinov3.lvd1689m") == "dinov3-license"
-    assert tool["licence"]("mpvit_small") == "-"
+    assert tool["licence"]("mpvit_small") == "GPL-3.0 or commercial"
+    assert tool["licence"]("my_own") == "-"
 
 
 def test_a_row_is_a_line_of_markdown(tool: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ python tools/list_backbones.py --size 800 1333
 
 Parameters are those of the backbone as its file configures it. One multiply-add counts as one
 operation, as in `tools/benchmark_model.py`: convolutions, linear layers and matrix products of one
-image, on the meta device. The licence is the one that timm states for the usual weights.
+image, on the meta device. The licence is the one that timm, or else the authors, state for the
+usual weights.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ ANY = ("timm", "coat", "mpvit")
 SAME_WEIGHTS = {"bit_r50": "resnetv2_50x1_bit.goog_in21k"}
 """what timm calls the weights of a backbone written here, where it is not our name"""
 GOLDENS = ("resnet50", "swin_t", "convnext_t", "mpvit_small", "coat_lite_small", "bit_r50")
+AUTHORS_LICENCES = {"mpvit": "GPL-3.0 or commercial"}
+"""start of a name -> what the authors' repository states, where timm has no such weights"""
 PEERS = {
-    **dict.fromkeys(("coat_lite_tiny", "coat_tiny", "vit_s_dinov2", "vit_s_dinov3"), "timm"),
+    **dict.fromkeys(("coat_tiny", "coat_mini", "coat_small", "coat_lite_tiny"), "timm"),
+    **dict.fromkeys(("coat_lite_mini", "vit_s_dinov2", "vit_s_dinov3"), "timm"),
     "resnet50_dc5": "torchvision",
 }
 """name -> the package whose model of the same weights gives the same maps"""
@@ -76,9 +80,10 @@ def row(name: str, height: int, width: int) -> Row:
 
 
 def licence(weights: str) -> str:
-    """What timm states for weights of this name; a dash where it knows none."""
+    """What timm states for weights of this name, or else their authors; a dash: nobody."""
     config = get_pretrained_cfg(weights, allow_unregistered=True)
-    return (config.license if config else None) or "-"
+    stated = AUTHORS_LICENCES.get(weights.partition("_")[0], "-")
+    return (config.license if config else None) or stated
 
 
 def verified(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from detbox.registry import NECKS
 
 GROUPS = 32
+
+logger = logging.getLogger("detbox")
 
 
 class ChannelMapper(nn.Module):
@@ -72,6 +75,13 @@ def channel_mapper(
         raise ValueError(
             f"neck.hidden_dim={hidden_dim} must be a multiple of {GROUPS} (group norm); "
             f"try neck.hidden_dim={max(1, round(hidden_dim / GROUPS)) * GROUPS}"
+        )
+    if len(channels) == 1 < num_levels:
+        logger.warning(
+            "neck=channel_mapper makes %d coarser levels from the one map of stride %d; "
+            "neck=simple_feature_pyramid makes finer ones too, neck.num_levels=1 none",
+            num_levels - 1,
+            strides[0],
         )
     return ChannelMapper(channels, strides, hidden_dim, num_levels)
 
