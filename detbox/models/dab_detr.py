@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from detbox.boxes import inverse_sigmoid
+from detbox.layers.grid import level_boxes
 from detbox.layers.mlp import MLP, xavier_matrices
 from detbox.layers.position import SinePosition, sine_embedding
 from detbox.models.conditional_detr import ConditionalDecoderLayer, ConditionalPosition
 from detbox.models.decoder import Decoder, Heads, Refined
-from detbox.models.deformable_detr import level_boxes
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import (
     DenseEncoder,

@@ -11,6 +11,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from detbox.layers.grid import pixel_centers
 from detbox.layers.position import SinePosition
 from detbox.models.dab_detr import AnchorPosition, LookForwardTwice
 from detbox.models.decoder import Decoder
@@ -20,7 +21,6 @@ from detbox.models.deformable_detr import (
     DeformableEncoderLayer,
     DeformableWidths,
     TopProposals,
-    pixel_centers,
 )
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.dino import ContrastiveDenoiser, MixedQueries, NoiseDraws

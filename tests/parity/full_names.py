@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detbox.checkpoints.official import official_names
 from detbox.criterion import Criterion
-from detbox.models.deformable_detr import grid_anchors
+from detbox.layers.grid import grid_anchors
 from detbox.postprocess import Postprocess
 from detbox.structures import Detections, Targets
 from parity import losses

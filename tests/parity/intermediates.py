@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from detbox.models.deformable_detr import gathered, grid_anchors
+from detbox.layers.grid import grid_anchors
+from detbox.models.deformable_detr import gathered
 from parity.replay import Run
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detbox.checkpoints.official import official_names
-from detbox.models.deformable_detr import grid_anchors
+from detbox.layers.grid import grid_anchors
 from detbox.models.detector import Detector
 from detbox.structures import PredictionSet
 from parity.full_names import maps

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from detbox.boxes import inverse_sigmoid
+from detbox.layers.grid import grid_anchors, pixel_centers
 from detbox.layers.mlp import MLP
 from detbox.layers.position import SinePosition, sine_embedding
-from detbox.models.deformable_detr import (
-    TopProposals,
-    grid_anchors,
-    pixel_centers,
-)
+from detbox.models.deformable_detr import TopProposals
 from detbox.models.detector import shrunk_mask
 from detbox.models.detr import valid_share
 from detbox.structures import Memory
