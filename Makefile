@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUNS ?= runs
 DEMO ?=
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OPS := $(VENV)/.ops
@@ -33,11 +34,11 @@ demo: setup ## train the default job on the embedded data, evaluate, leave pictu
 	$(BIN)/python tools/evaluate.py ckpt=$(RUNS)/demo/checkpoints/best.ckpt hydra.run.dir=$(RUNS)/demo/evaluation
 	$(BIN)/python tools/predict.py ckpt=$(RUNS)/demo/checkpoints/best.ckpt hydra.run.dir=$(RUNS)/demo/pictures
 
-test: setup lint ## formatting, lint, types and the whole test suite
-	$(BIN)/python -m pytest -q
+test: setup lint ## formatting, lint, types and the whole test suite (WORKERS=N processes)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 test-fast: setup ## the tests that take less than a few seconds each
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m 'not slow'
 
 test-gpu: setup ## the tests that need an NVIDIA or Apple GPU
 	$(BIN)/python -m pytest -q -m gpu
