@@ -29,11 +29,11 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     if "missing EQUAL" in text:
         wrong = next((o for o in overrides if "=" not in o and not o.startswith("-")), "")
         return f"{wrong}: expected key=value, such as model=dino or model.num_queries=300"
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(found[1], overrides, config_name)
     if found := re.search(r"Key '([^']+)' (?:not in|is not in)", text):
         full = re.search(r"full_key: (\S+)", text)
         return _unknown_key(full[1] if full else found[1], overrides, config_name)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found[1], overrides, config_name)
     # OmegaConf's innermost error is a template that the one around it fills in.
     told = [str(each).strip() for each in chain if "$" not in str(each)]
     last = told[-1].splitlines() if told else []
@@ -60,7 +60,10 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
     node = OmegaConf.select(_known(overrides, config_name), section) if section else None
     known = node if isinstance(node, DictConfig) else _known(overrides, config_name)
     where = section if isinstance(node, DictConfig) else "the configuration"
-    return f"{key}: {where} has no key {name!r}{near(name, [str(each) for each in known])}"
+    line = f"{key}: {where} has no key {name!r}{near(name, [str(each) for each in known])}"
+    # Settings of a builder are all there are, names in a mapping may be the user's own.
+    mapping = section and OmegaConf.get_type(node) is dict
+    return f"{line} (a new one: +{key}=VALUE)" if mapping else line
 
 
 def _known(overrides: Sequence[str], config_name: str) -> DictConfig:

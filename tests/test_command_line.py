@@ -16,6 +16,7 @@ WRONG = [
     (["model.num_queries=abc"], "could not be converted to Integer"),
     (["backbone=resnet51"], "did you mean 'resnet50'"),
     (["criterion.weights.gious=2"], "did you mean 'giou'"),
+    (["optimizer.lr_factors={neck:0.5}"], "a new one: +optimizer.lr_factors.neck=VALUE"),
     (["trainer.precision=bf17"], "precision has no choice 'bf17'"),
     (["data=coco"], "data=coco needs data.root=FOLDER"),
     (["data=coco", "data.root=nowhere"], "there is no folder"),

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from detbox.engine.layer_decay import blocks_above
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
+BACKBONE_SLOWER = {"backbone": 0.1}
 Factor = Callable[[int], float]
 """step -> factor on every learning rate"""
 
@@ -48,7 +49,7 @@ def adamw(
     lr: float = 1e-4,
     weight_decay: float = 1e-4,
     betas: tuple[float, ...] = (0.9, 0.999),
-    lr_factors: dict[str, float] | None = None,
+    lr_factors: dict[str, float] = BACKBONE_SLOWER,
     layer_decay: float = 1.0,
 ) -> AdamW:
     """AdamW with one group per learning rate; weight decay on everything (DINO, app. D).
@@ -59,7 +60,7 @@ def adamw(
         weight_decay: also on norms, biases and embeddings, as the official recipe.
         betas: decay of the first and second moment.
         lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
-            wins. Default: `{"^backbone\\\\.": 0.1}`.
+            wins.
         layer_decay: further factor on the backbone for each block from its end down, 0.8 say;
             for ViT, Swin and ConvNeXt.
 
@@ -67,14 +68,13 @@ def adamw(
         ValueError: a given pattern is found in no parameter's name, or a decay that does not fit.
     """
     names = [name for name, _ in module.named_parameters()]
-    for pattern in lr_factors or ():
-        if not any(re.search(pattern, name) for name in names):
+    for pattern in lr_factors:
+        if pattern not in BACKBONE_SLOWER and not any(re.search(pattern, name) for name in names):
             raise ValueError(
                 f"optimizer.lr_factors: {pattern!r} is found in no parameter's name; "
                 f"names look like {', '.join(names[:: max(1, len(names) // 4)])}"
             )
-    factors = {r"^backbone\.": 0.1} if lr_factors is None else lr_factors
-    groups = parameter_groups(module, lr, factors, layer_decay)
+    groups = parameter_groups(module, lr, lr_factors, layer_decay)
     return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
 
 

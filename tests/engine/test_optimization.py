@@ -12,6 +12,7 @@ from engine_toys import ToyModule, loader, trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
+import detbox
 from detbox.engine.module import planned_steps
 from detbox.engine.optimization import Factor, Optimization, adamw, parameter_groups
 from detbox.registry import OPTIMIZERS, SCHEDULES
@@ -181,3 +182,10 @@ def test_the_planned_steps_are_those_a_trainer_takes(
 def test_a_pattern_that_hits_no_parameter_is_refused() -> None:
     with pytest.raises(ValueError, match="'bakbone' is found in no parameter's name"):
         adamw(nn.Linear(2, 2), lr_factors={"bakbone": 0.1})
+
+
+def test_factors_come_from_the_command_line_beside_the_backbones() -> None:
+    given = ("optimizer.lr_factors.backbone=1", "+optimizer.lr_factors.bias=0.5")
+    optimizer = OPTIMIZERS.build(detbox.compose(*given).optimizer, network())
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == pytest.approx({"base": 1e-4, "backbone": 1e-4, "bias": 5e-5})
