@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as read_safetensors
 from torch import Tensor
 
-from detbox.backbones.layouts import detect, layouts
+from detbox.backbones.layouts import COMPUTED, detect, layouts
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone, whole_model
 from detbox.registry import some
@@ -22,7 +22,6 @@ from detbox.registry import some
 WRAPPERS = ("model", "state_dict")
 ZIPPED = (BadZipFile, ValueError)
 """what reading a bad `.npz` file raises"""
-COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 
 
 def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+import torch
+from torch import Tensor
+
 from detbox.backbones.own import Names, OwnBackbone, renamed
-from detbox.backbones.timm import TimmBackbone
+from detbox.backbones.timm import TimmBackbone, feature_info
+
+COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
+"""ends of names of tensors that are not learnt"""
 
 _SWIN = ((r"^body\.layers_(\d+)\.blocks", r"layers.\1.blocks"), (r"^norms\.", "norm"))
 _CONVNEXT = (
@@ -35,6 +41,25 @@ def official_names(backbone: TimmBackbone | OwnBackbone) -> Names:
     return {name: (_official(name, family),) for name in backbone.state_dict()}
 
 
+def constants(backbone: TimmBackbone | OwnBackbone) -> dict[str, Tensor]:
+    """What the authors' detectors hold beside the tensors of `official_names`, by their names.
+
+    Nothing of it is learnt: indices of Swin's windows, the norms of ConvNeXt's maps that no
+    detector reads, counts of batches.
+    """
+    held = dict(backbone.named_buffers())
+    if isinstance(backbone, OwnBackbone):
+        return {
+            official: held[name]
+            for name, officials in official_names(backbone).items()
+            for official in officials
+            if name.endswith(COMPUTED)
+        }
+    family = _family(backbone.model)
+    found = {_official(name, family): held[name] for name in held if name.endswith(COMPUTED)}
+    return found | (_unread_norms(backbone) if family == "convnext_" else {})
+
+
 def layouts(backbone: TimmBackbone | OwnBackbone) -> dict[str, Names]:
     """Layouts in which a weights file may come, by a name for messages."""
     official = official_names(backbone)
@@ -61,6 +86,16 @@ def detect(stored: Iterable[str], candidates: Mapping[str, Names]) -> str:
 
 def _family(model: str) -> str:
     return next((f for f in ("swin_", "convnext_") if model.startswith(f)), "")
+
+
+def _unread_norms(backbone: TimmBackbone) -> dict[str, Tensor]:
+    unread = {
+        level: stage["num_chs"]
+        for level, stage in enumerate(feature_info(backbone.body).info)
+        if backbone.norms and level not in backbone.levels
+    }
+    weights = {f"norm{level}.weight": torch.ones(width) for level, width in unread.items()}
+    return weights | {f"norm{level}.bias": torch.zeros(width) for level, width in unread.items()}
 
 
 def _official(name: str, family: str) -> str:

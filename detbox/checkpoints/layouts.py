@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from detbox.backbones.layouts import COMPUTED
+from detbox.backbones.layouts import constants as backbone_constants
 from detbox.backbones.layouts import official_names as backbone_names
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone
@@ -29,8 +31,7 @@ Rules = tuple[tuple[str, tuple[str, ...]], ...]
 """Prefix of ours -> prefixes of theirs, first hit wins; `{layer}`: once per decoder layer;
 `{layers}`: their number, under which some files keep the heads of the proposals."""
 
-COMPUTED = r"(relative_position_index|attn_mask|num_batches_tracked)$"
-CONSTANT = re.compile(rf"{COMPUTED}|\.norm0\.")
+CONSTANT = re.compile(rf"({'|'.join(COMPUTED)})$|\.norm0\.")
 """official tensors that hold nothing learnt, or that no forward pass reads"""
 
 TOLERATED = 3
@@ -90,6 +91,14 @@ def official_names(detector: Detector, layout: str | None = None) -> dict[str, t
         if not names[name]:
             raise ValueError(f"{name} has no name in layout {chosen!r}; {_TO_ADD}")
     return names
+
+
+def constants(detector: Detector, layout: str) -> dict[str, Tensor]:
+    """What files of a layout hold beside the tensors of `official_names`, by their names there."""
+    if not isinstance(detector.backbone, (TimmBackbone, OwnBackbone)):
+        return {}
+    named = LAYOUTS[layout].backbone
+    return {named(name): each for name, each in backbone_constants(detector.backbone).items()}
 
 
 def layouts_of(detector: Detector) -> list[str]:
@@ -162,7 +171,7 @@ def _backbone_names(backbone: nn.Module, layout: Layout) -> Iterator[tuple[str, 
     else:
         known = {name: (name,) for name in backbone.state_dict()}
     for name, officials in known.items():
-        if not re.search(COMPUTED, officials[0]):
+        if not name.endswith(COMPUTED):
             yield f"backbone.{name}", tuple(layout.backbone(each) for each in officials)
 
 

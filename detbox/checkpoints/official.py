@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from detbox.checkpoints.files import read_official
-from detbox.checkpoints.layouts import CONSTANT, LAYOUTS, detect, layouts_of, official_names
+from detbox.checkpoints.layouts import (
+    CONSTANT,
+    LAYOUTS,
+    constants,
+    detect,
+    layouts_of,
+    official_names,
+)
 from detbox.models.detector import Detector
 from detbox.registry import some
 
@@ -72,11 +79,12 @@ def save_official(detector: Detector, layout: str | None = None) -> dict[str, Te
     """
     chosen = layout or layouts_of(detector)[0]
     ours = detector.state_dict()
-    return {
+    learnt = {
         official: _without_last_row(ours[name]) if LAYOUTS[chosen].is_short(name) else ours[name]
         for name, officials in official_names(detector, chosen).items()
         for official in officials
     }
+    return learnt | constants(detector, chosen)
 
 
 def layout_for(detector: Detector, stored: Iterable[str]) -> str:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detbox.backbones.swin import PADDED, pad_before_shifting
 
 VERSIONS = (SwinTransformerBlock, SwinTransformerV2Block)
+WINDOW, DIM, HEADS = 4, 16, 2
 
 
-def block(version: type[nn.Module], side: int, shift: int) -> nn.Module:
+def block(version: type[nn.Module], size: tuple[int, int], shift: int) -> nn.Module:
     torch.manual_seed(0)
-    settings = {"window_size": 4, "shift_size": shift, "always_partition": True}
-    made = version(16, (side, side), num_heads=2, dynamic_mask=True, **settings).eval()
+    settings = {"window_size": WINDOW, "shift_size": shift, "always_partition": True}
+    made = version(DIM, size, num_heads=HEADS, dynamic_mask=True, **settings).eval()
     for norm in (made.norm1, made.norm2):
         nn.init.ones_(norm.weight)
     return made
@@ -24,7 +28,7 @@ def block(version: type[nn.Module], side: int, shift: int) -> nn.Module:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_opposite_borders_do_not_see_each_other(version: type[nn.Module]) -> None:
-    shifted = block(version, 9, shift=2)
+    shifted = block(version, (9, 9), shift=2)
     x = torch.randn(1, 9, 9, 16)
     changed = x.clone()
     changed[:, 0] += torch.randn(16)  # top row
@@ -37,9 +41,83 @@ def test_opposite_borders_do_not_see_each_other(version: type[nn.Module]) -> Non
 @pytest.mark.parametrize("version", VERSIONS)
 def test_maps_that_the_window_divides_are_timms(version: type[nn.Module]) -> None:
     for shift in (0, 2):
-        shifted = block(version, 8, shift)
+        shifted = block(version, (8, 8), shift)
         x = torch.randn(2, 8, 8, 16)
         expected = shifted(x)
         pad_before_shifting(shifted)
         assert isinstance(shifted, PADDED[version])
         torch.testing.assert_close(shifted(x), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shift", [0, 2, 1])
+@pytest.mark.parametrize("size", [(3, 3), (6, 9)], ids=str)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_windows_are_masked_attention_over_the_padded_map(
+    version: type[nn.Module], size: tuple[int, int], shift: int
+) -> None:
+    shifted = block(version, size, shift).double()
+    for parameter in shifted.parameters():
+        parameter.normal_(0, 0.5)
+    pad_before_shifting(shifted)
+    x = torch.randn(2, *size, DIM, dtype=torch.float64)
+    if version is SwinTransformerBlock:
+        expected = x + dense(shifted.attn, shifted.norm1(x), shift)
+        expected = expected + shifted.mlp(shifted.norm2(expected))
+    else:
+        expected = x + shifted.norm1(dense(shifted.attn, x, shift))
+        expected = expected + shifted.norm2(shifted.mlp(expected))
+    torch.testing.assert_close(shifted(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def dense(attention: nn.Module, x: Tensor, shift: int) -> Tensor:
+    """Every cell with every other of the map (B, h, w, C), zero-padded to whole windows."""
+    height, width = x.shape[1:3]
+    padded = F.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
+    rows, columns = padded.shape[1:3]
+    rolled = [
+        ((row - shift) % rows, (column - shift) % columns)
+        for row, column in product(range(rows), range(columns))
+    ]
+    apart, offsets = relation(rolled, (rows, columns), shift)
+    logits, values = parts(attention, padded.flatten(1, 2), offsets)
+    found = (logits + apart).softmax(-1) @ values  # (B, heads, N, d)
+    found = attention.proj(found.transpose(1, 2).flatten(2))
+    return found.unflatten(1, (rows, columns))[:, :height, :width]
+
+
+def relation(
+    rolled: list[tuple[int, int]], size: tuple[int, int], shift: int
+) -> tuple[Tensor, Tensor]:
+    """What the mask adds to logits (N, N), and offsets from cell to cell (N, N, 2).
+
+    Cells of other windows are out of reach; within a window, -100 parts what the roll joined.
+    """
+    windows = torch.tensor([[place // WINDOW for place in cell] for cell in rolled])
+    joined = torch.tensor([[p >= s - shift for p, s in zip(cell, size)] for cell in rolled])
+    elsewhere = (windows[:, None] != windows).any(-1)
+    parted = (joined[:, None] != joined).any(-1)
+    mask = torch.zeros(len(rolled), len(rolled), dtype=torch.float64)
+    mask = mask.masked_fill(parted, -100).masked_fill(elsewhere, -torch.inf)
+    places = torch.tensor(rolled)
+    return mask, (places[:, None] - places).clamp(1 - WINDOW, WINDOW - 1)
+
+
+def parts(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, heads, N, N) with the bias of relative positions, and values (B, heads, N, d)."""
+    first = hasattr(attention, "relative_position_bias_table")
+    none = torch.zeros(DIM)
+    bias = attention.qkv.bias if first else torch.cat([attention.q_bias, none, attention.v_bias])
+    mixed = F.linear(cells, attention.qkv.weight, bias)
+    queries, keys, values = mixed.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+    if first:
+        index = (offsets + WINDOW - 1) @ torch.tensor([2 * WINDOW - 1, 1])
+        near = attention.relative_position_bias_table[index]  # (N, N, heads)
+        logits = queries @ keys.mT / (DIM // HEADS) ** 0.5
+    else:
+        spread = 8 * offsets.double() / (WINDOW - 1)
+        spread = spread.sign() * (1 + spread.abs()).log2() / 3
+        near = 16 * attention.cpb_mlp(spread).sigmoid()
+        scale = attention.logit_scale.exp().clamp(max=100)
+        logits = scale * F.cosine_similarity(queries[:, :, :, None], keys[:, :, None], dim=-1)
+    return logits + near.permute(2, 0, 1), values

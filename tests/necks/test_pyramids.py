@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
@@ -122,6 +124,40 @@ def test_one_map_becomes_a_pyramid(finest: int, size: tuple[int, int]) -> None:
 def test_every_parameter_of_a_simple_pyramid_gets_a_gradient(finest: int) -> None:
     neck = build("simple_feature_pyramid", (24,), finest=finest)
     assert_everything_learns(neck, [torch.randn(2, 24, 7, 9)])
+
+
+def layer_norm(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Over the channels of a map, written out."""
+    centred = features - features.mean(1, keepdim=True)
+    scale = (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
+    return centred / scale * weight[:, None, None] + bias[:, None, None]
+
+
+def vitdets_level(features: Tensor, scale: float, weights: Iterator[Tensor]) -> Tensor:
+    """One level of ViTDet (Li et al., ECCV 2022, sec. 3 and 4), on weights in the order of use."""
+    if scale == 4:
+        features = F.conv_transpose2d(features, next(weights), next(weights), stride=2)
+        features = F.gelu(layer_norm(features, next(weights), next(weights)))
+    if scale in (2, 4):
+        features = F.conv_transpose2d(features, next(weights), next(weights), stride=2)
+    if scale == 0.5:
+        features = F.max_pool2d(features, 2, 2)
+    features = layer_norm(F.conv2d(features, next(weights)), next(weights), next(weights))
+    features = F.conv2d(features, next(weights), padding=1)
+    return layer_norm(features, next(weights), next(weights))
+
+
+@torch.no_grad()
+def test_a_simple_pyramid_is_vitdets() -> None:
+    torch.manual_seed(0)
+    neck = build("simple_feature_pyramid", (24,), finest=4).double()
+    for parameter in neck.parameters():
+        parameter.normal_(0, 0.3)
+    features = torch.randn(2, 24, 4, 6, dtype=torch.float64)
+    for index, (level, scale) in enumerate(zip(neck([features]), (4, 2, 1, 0.5), strict=True)):
+        weights = iter(neck.levels[index].state_dict().values())
+        torch.testing.assert_close(level, vitdets_level(features, scale, weights))
+        assert next(weights, None) is None
 
 
 @torch.no_grad()
