@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("structures", "boxes", "registry"),
+    ("structures", "boxes", "pickles", "registry"),
     ("ops",),
     ("layers",),
     ("backbones", "necks", "matchers", "losses"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import sys
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -14,14 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as read_safetensors
 from torch import Tensor
 
-from detbox.backbones.layouts import COMPUTED, detect, layouts
+from detbox.backbones.fitting import Fit, best_fit
 from detbox.backbones.own import OwnBackbone
-from detbox.backbones.timm import TimmBackbone, whole_model
+from detbox.backbones.timm import TimmBackbone
+from detbox.pickles import read_safely
 from detbox.registry import some
 
 WRAPPERS = ("model", "state_dict")
-ZIPPED = (BadZipFile, ValueError)
-"""what reading a bad `.npz` file raises"""
 
 
 def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
@@ -34,20 +31,15 @@ def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or of another model.
     """
-    stored = _adapted(read_tensors(Path(path)), backbone)
-    candidates = layouts(backbone)
-    layout = detect(stored, candidates)
-    names = candidates[layout]
-    found = {name: stored[others[0]] for name, others in names.items() if others[0] in stored}
-    missing = [name for name in names if name not in found and not name.endswith(COMPUTED)]
-    _check(backbone, found, missing, path)
-    backbone.load_state_dict(found, strict=False)
-    known = {other for others in names.values() for other in others}
-    unused = [name for name in stored.keys() - known if not name.endswith(COMPUTED)]
-    line = f"backbone {backbone.model}: {len(found)} of {len(names)} tensors from {path} ({layout})"
-    if missing:
-        line += f"; not in the file: {some(sorted(missing))}"
-    return line + (f"; not used: {some(sorted(unused))}" if unused else "")
+    fit = best_fit(backbone, read_tensors(Path(path)))
+    _check(backbone, fit, path)
+    backbone.load_state_dict(fit.found, strict=False)
+    total = len(fit.found) + len(fit.missing)
+    line = f"backbone {backbone.model}: {len(fit.found)} of {total} tensors from {path} "
+    line += f"({fit.layout})"
+    if fit.missing:
+        line += f"; not in the file: {some(fit.missing)}"
+    return line + (f"; not used: {some(fit.unused)}" if fit.unused else "")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -61,27 +53,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}; check backbone.weights")
-    try:
-        content = _read(path)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, *ZIPPED) as error:
-        raise ValueError(
-            f"{path} is no readable file of tensors ({type(error).__name__}); "
-            "backbone.weights takes a state dict saved as .pth, .safetensors or .npz"
-        ) from error
+    content = _read(path)
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    tensors = content.items() if isinstance(content, dict) else ()
-    return {name: value for name, value in tensors if isinstance(value, Tensor)}
+    named = content.items() if isinstance(content, dict) else ()
+    tensors = {name: value for name, value in named if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(
+            f"{path} holds no tensors by name; backbone.weights takes a state dict saved as .pth, "
+            ".safetensors or .npz"
+        )
+    return tensors
 
 
 def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    if path.suffix == ".npz":
-        arrays = np.load(path)
-        return {name: _reordered(name, torch.from_numpy(arrays[name])) for name in arrays}
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return read_safetensors(path)
+        if path.suffix == ".npz":
+            arrays = np.load(path)
+            return {name: _reordered(name, torch.from_numpy(arrays[name])) for name in arrays}
+    except (SafetensorError, BadZipFile, TypeError, ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} is no readable {path.suffix} file of tensors ({type(error).__name__}); "
+            "backbone.weights takes a state dict saved as .pth, .safetensors or .npz"
+        ) from error
+    return read_safely(path)
 
 
 def _reordered(name: str, tensor: Tensor) -> Tensor:
@@ -89,29 +87,13 @@ def _reordered(name: str, tensor: Tensor) -> Tensor:
     return tensor.permute(3, 2, 0, 1) if kernel else tensor
 
 
-def _adapted(stored: dict[str, Tensor], backbone: TimmBackbone | OwnBackbone) -> dict[str, Tensor]:
-    # timm reads the names of a ViT's authors, and fits positions learnt at another size.
-    whole = whole_model(backbone.body) if isinstance(backbone, TimmBackbone) else None
-    adapt = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
-    return adapt(stored, whole) if adapt else stored
-
-
-def _check(
-    backbone: TimmBackbone | OwnBackbone,
-    found: dict[str, Tensor],
-    missing: list[str],
-    path: str | Path,
-) -> None:
-    own = backbone.state_dict()
-    absent = sorted(name for name in missing if not name.startswith("norms."))
-    reshaped = [
-        f"{name} {tuple(own[name].shape)}, got {tuple(tensor.shape)}"
-        for name, tensor in found.items()
-        if tensor.shape != own[name].shape
-    ]
-    if absent or reshaped:
+def _check(backbone: TimmBackbone | OwnBackbone, fit: Fit, path: str | Path) -> None:
+    absent = [name for name in fit.missing if not name.startswith("norms.")]
+    if absent or fit.reshaped:
+        total = len(fit.found) + len(fit.missing) + len(fit.reshaped)
         raise ValueError(
-            f"{path} is of another model than {backbone.model}: expected {len(own)} tensors, "
-            f"{len(absent)} absent ({some(absent)}), {len(reshaped)} of another shape "
-            f"({some(reshaped)}); set backbone or backbone.model to the file's or take another"
+            f"{path} is of another model than {backbone.model}: expected {total} tensors, "
+            f"{len(absent)} absent ({some(absent)}), {len(fit.reshaped)} of another shape "
+            f"({some(fit.reshaped)}); the file has {some(fit.unused, 3)}; set backbone or "
+            "backbone.model to the file's or take another"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -73,15 +72,6 @@ def layouts(backbone: TimmBackbone | OwnBackbone) -> dict[str, Names]:
         **found,
         "authors' release": release,
     }
-
-
-def detect(stored: Iterable[str], candidates: Mapping[str, Names]) -> str:
-    """The candidate layout that finds most of its names among the stored ones."""
-    known = set(stored)
-    return max(
-        candidates,
-        key=lambda layout: sum(names[0] in known for names in candidates[layout].values()),
-    )
 
 
 def _family(model: str) -> str:

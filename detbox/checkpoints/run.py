@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from detbox.checkpoints.files import read_safely
+from detbox.pickles import read_safely
 from detbox.registry import some
 from detbox.structures import LabelSpace
 

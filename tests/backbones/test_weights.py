@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -92,6 +96,82 @@ def test_a_file_of_another_model_is_refused_and_changes_nothing(
     with pytest.raises(ValueError, match=r"another model than resnet18.*backbone\.model"):
         load_pretrained(backbone, required=True)
     assert torch.equal(backbone.body.conv1.weight, before)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.0.body.", "detector.backbone.body."])
+def test_names_below_a_prefix_are_found(
+    prefix: str, tmp_path: Path, classifier: dict[str, torch.Tensor]
+) -> None:
+    stored = {prefix + name: each for name, each in classifier.items()} | {"head": torch.zeros(1)}
+    torch.save({"model": stored}, tmp_path / "a.pth")
+    backbone = build(weights=str(tmp_path / "a.pth"))
+    line = load_pretrained(backbone, required=True)
+    assert f"below {prefix!r}" in line
+    assert "not in the file" not in line
+    assert torch.equal(backbone.body.conv1[0].weight, classifier["conv1.0.weight"])
+
+
+def test_a_trainings_command_line_and_figures_do_not_keep_its_weights_back(
+    tmp_path: Path, classifier: dict[str, torch.Tensor]
+) -> None:
+    arguments = argparse.Namespace(lr=1e-3, output_dir=Path("runs"))
+    figures = {"acc": np.float64(81.2), "epoch": np.int64(299)}
+    torch.save({"model": classifier, "args": arguments, **figures}, tmp_path / "a.pth")
+    backbone = build(weights=str(tmp_path / "a.pth"))
+    assert "not in the file" not in load_pretrained(backbone, required=True)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": Caller()}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match="nothing was executed"):
+        load_pretrained(build(weights=str(tmp_path / "bad.pth")), required=True)
+    assert not (tmp_path / "ran").exists()
+
+
+class Caller:
+    """An object whose pickle calls a function."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("ran"),)
+
+
+def swin_v2(name: str) -> str:
+    """Microsoft merges patches at the end of a stage."""
+    if match := re.match(r"layers\.(\d)\.downsample", name):
+        return name.replace(match[0], f"layers.{int(match[1]) - 1}.downsample")
+    return name.replace("head.fc", "head")
+
+
+def convnext_v2(name: str) -> str:
+    """Meta's ConvNeXt."""
+    name = re.sub(r"^stem\.(\d)", r"downsample_layers.0.\1", name)
+    name = re.sub(r"^stages\.(\d)\.downsample", r"downsample_layers.\1", name)
+    name = re.sub(r"^(stages\.\d)\.blocks", r"\1", name)
+    name = name.replace("conv_dw", "dwconv").replace("head.norm", "norm").replace("head.fc", "head")
+    name = re.sub(r"mlp\.fc(\d)", r"pwconv\1", name)
+    return name.replace("mlp.grn.weight", "grn.gamma").replace("mlp.grn.bias", "grn.beta")
+
+
+@pytest.mark.parametrize(
+    ("model", "released"),
+    [("swinv2_tiny_window8_256", swin_v2), ("convnextv2_atto", convnext_v2)],
+)
+def test_releases_that_only_timm_knows_are_read_by_timm(
+    model: str, released: Callable[[str], str], tmp_path: Path
+) -> None:
+    theirs = timm.create_model(model).state_dict()
+    stored = {released(name): each.clone() for name, each in theirs.items()}
+    for name, each in stored.items():
+        if ".grn." in name:
+            stored[name] = each.reshape(1, 1, 1, -1)
+    torch.save({"model": stored}, tmp_path / "a.pth")
+    backbone = build(model=model, weights=str(tmp_path / "a.pth"))
+    line = load_pretrained(backbone, required=True)
+    assert "as timm reads it" in line
+    assert "not in the file" not in line
+    for name, value in backbone.state_dict().items():
+        whole = re.sub(r"^body\.([a-z]+)_(\d)\.", r"\1.\2.", name).removeprefix("body.")
+        assert torch.equal(value, theirs[whole]), name
 
 
 def test_unreadable_and_absent_files_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""Read files of `torch.save` without executing anything that they hold."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+_SCALAR = np.float64(0).__reduce__()[0]
+ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    *((pathlib.PurePosixPath, f"{home}.PosixPath") for home in ("pathlib", "pathlib._local")),
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")},
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+"""Beside tensors and plain containers: files of trainings keep their command line and figures."""
+
+
+def read_safely(path: Path, *, mapped: bool = False) -> Any:
+    """The content of a file that `torch.save` wrote; a pickle that would run code is refused.
+
+    Args:
+        path: an existing file.
+        mapped: leave the tensors on the disk until they are used; the file must then stay.
+
+    Raises:
+        ValueError: the file is something else, or asks for more than tensors and plain values.
+    """
+    mapped &= zipfile.is_zipfile(path)  # older files cannot be mapped
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    # The unpickler raises whatever it trips over in a file that is something else.
+    except Exception as error:
+        if called := re.search(r"\bGLOBAL ([\w.]+)", str(error)):
+            raise ValueError(
+                f"{path} asks for {called[1]}, which no tensor needs; it was refused and nothing "
+                "was executed; save the tensors alone where the file was made: "
+                "torch.save({'model': model.state_dict()}, FILE)"
+            ) from error
+        raise ValueError(
+            f"{path} is no file of tensors as torch.save writes it "
+            f"({type(error).__name__}); give a .pth or .ckpt file"
+        ) from error
