@@ -98,6 +98,11 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     return (", ".join(names[:shown]) or "none") + more
 
 
+def listed(values: Sequence[int]) -> str:
+    """Numbers as they are typed on a command line, without spaces: `[8,16,32]`."""
+    return f"[{','.join(map(str, values))}]"
+
+
 def _settings_of(builder: Callable[..., Any]) -> list[str]:
     parameters = inspect.signature(builder).parameters.values()
     return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]

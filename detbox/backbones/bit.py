@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from detbox.backbones.checkpointing import RecomputedStage
 from detbox.backbones.own import Levels, OwnBackbone, freeze_stages, rates
-from detbox.backbones.timm import enlarged
+from detbox.backbones.settings import check_drop_path, enlarged
 from detbox.registry import BACKBONES
 
 STEM_WIDTH = 64
@@ -140,13 +140,14 @@ def bit_r50(
         strides: levels to return, fine to coarse, some of 4, 8, 16, 32.
         weights: local weights file: Google's `.npz`, one of Flax, timm's, or a saved backbone.
         pretrained: auto or true need the file, false is content with random weights.
-        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing, -1 all.
         drop_path: of the last block.
         checkpointing: less memory, more time.
 
     Raises:
         ValueError: a stride or frozen stage that there is not, or a bad `pretrained`.
     """
+    check_drop_path(drop_path)
     chosen = Levels(strides, weights, pretrained)
     backbone = BiT(chosen, drop_path=drop_path, checkpointing=checkpointing)
     freeze_stages(backbone, frozen_stages)

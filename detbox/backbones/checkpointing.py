@@ -27,8 +27,12 @@ def recomputed(checkpointing: bool, part: nn.Module, *inputs: Any) -> Any:
     return part(*inputs)
 
 
-def recompute_stages(body: nn.Module) -> None:
-    """Let a timm model compute its blocks again, or where it cannot its stages, in place."""
+def recompute_stages(body: nn.Module, model: str) -> None:
+    """Let a timm model compute its blocks again, or where it cannot its stages, in place.
+
+    Raises:
+        ValueError: it can do neither.
+    """
     # A stage that knows its blocks saves more than one recomputed as a whole; one that does not
     # learn keeps nothing anyway.
     inner = [part for part in body.modules() if part is not body and _learns(part)]
@@ -38,6 +42,11 @@ def recompute_stages(body: nn.Module) -> None:
         for row in rows:
             row.__class__ = RecomputedStage
         return
+    if not stages and not hasattr(body, "grad_checkpointing"):
+        raise ValueError(
+            f"backbone.model={model} cannot compute its activations again; leave "
+            "backbone.checkpointing=false"
+        )
     for part in stages or [body]:
         part.grad_checkpointing = True  # type: ignore[assignment]
 

@@ -21,8 +21,8 @@ from detbox.backbones.factorised import (
     split_tokens,
 )
 from detbox.backbones.own import Levels, OwnBackbone, check_stages, freeze_stages, initialise
-from detbox.backbones.timm import enlarged
-from detbox.registry import BACKBONES
+from detbox.backbones.settings import check_drop_path, enlarged
+from detbox.registry import BACKBONES, listed
 
 PARALLEL = ("2", "3", "4")
 """stages that exchange their maps"""
@@ -193,7 +193,7 @@ def coat(
         strides: levels to return, fine to coarse, some of 4, 8, 16, 32.
         weights: local weights file, `.pth` or `.safetensors`; no hub is asked.
         pretrained: auto or true need the file, false is content with random weights.
-        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing, -1 all.
         drop_path: of every block.
         checkpointing: less memory, more time.
 
@@ -201,12 +201,9 @@ def coat(
         ValueError: a stride or frozen stage that there is not, a bad `pretrained`, other than
             four stages, or unequal ones that should exchange their maps.
     """
-    check_stages(widths=widths, depths=depths, mlp_ratios=mlp_ratios)
-    if parallel_depth and len(set(widths[1:])) > 1:
-        raise ValueError(
-            f"backbone.parallel_depth={parallel_depth} adds maps of the last three stages, so "
-            f"their widths are equal; got backbone.widths={list(widths)}"
-        )
+    check_stages(widths, depths=depths, mlp_ratios=mlp_ratios)
+    check_drop_path(drop_path)
+    check_parallel(parallel_depth, widths, mlp_ratios)
     chosen = Levels(strides, weights, pretrained)
     backbone = CoaT(
         widths,
@@ -219,6 +216,20 @@ def coat(
     )
     freeze_stages(backbone, frozen_stages)
     return backbone
+
+
+def check_parallel(depth: int, widths: Sequence[int], mlp_ratios: Sequence[int]) -> None:
+    """Refuse parallel blocks between stages that are not alike.
+
+    Raises:
+        ValueError: a negative depth, or unequal widths or ratios of the last three stages.
+    """
+    if depth < 0 or (depth and max(len(set(widths[1:])), len(set(mlp_ratios[1:]))) > 1):
+        raise ValueError(
+            f"backbone.parallel_depth={depth}: 0 or more blocks add maps of the last three stages, "
+            "whose widths and ratios are equal; got "
+            f"backbone.widths={listed(widths)} backbone.mlp_ratios={listed(mlp_ratios)}"
+        )
 
 
 def _gathered(found: Sequence[Tensor], sizes: Sequence[Size], target: Size) -> Tensor:

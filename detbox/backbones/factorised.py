@@ -13,10 +13,10 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from detbox.backbones.checkpointing import recomputed
+from detbox.backbones.own import HEADS
 
 WINDOWS = {3: 2, 5: 3, 7: 3}
-"""side of a relative position's window -> heads that use it (sec. 4.2)"""
-HEADS = sum(WINDOWS.values())
+"""side of a relative position's window -> heads that use it, of all `HEADS` (sec. 4.2)"""
 
 OFFICIAL = (
     (r"\.position\.conv\.", ".cpe.proj."),

@@ -18,7 +18,8 @@ from detbox.backbones.timm import TimmBackbone
 from detbox.pickles import read_safely
 from detbox.registry import some
 
-WRAPPERS = ("model", "state_dict")
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
+"""under which trainings keep tensors; averaged ones go first, as in timm"""
 
 
 def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
@@ -31,7 +32,7 @@ def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or of another model.
     """
-    fit = best_fit(backbone, read_tensors(Path(path)))
+    fit = best_fit(backbone, read_tensors(Path(path).expanduser()))
     _check(backbone, fit, path)
     backbone.load_state_dict(fit.found, strict=False)
     total = len(fit.found) + len(fit.missing)
@@ -52,19 +53,30 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: not a file of tensors.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}; check backbone.weights")
-    content = _read(path)
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+        kind = "a folder" if path.is_dir() else "no file"
+        raise FileNotFoundError(f"backbone.weights={path} is {kind}; give a weights file")
+    content = _unwrapped(_read(path))
     named = content.items() if isinstance(content, dict) else ()
-    tensors = {name: value for name, value in named if isinstance(value, Tensor)}
-    if not tensors:
+    tensors = {n: v for n, v in named if isinstance(n, str) and isinstance(v, Tensor)}
+    broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken or not tensors:
+        fault = f"not finite: {some(broken)}" if broken else f"it has {_told(content)}"
         raise ValueError(
-            f"{path} holds no tensors by name; backbone.weights takes a state dict saved as .pth, "
-            ".safetensors or .npz"
+            f"{path} holds no usable tensors by name ({fault}); backbone.weights takes a state "
+            "dict saved as .pth, .safetensors or .npz"
         )
     return tensors
+
+
+def _unwrapped(content: Any) -> Any:
+    wrapper = next((w for w in WRAPPERS if isinstance(content, dict) and w in content), None)
+    inner = content[wrapper] if wrapper else None
+    return _unwrapped(inner) if isinstance(inner, dict) else content
+
+
+def _told(content: Any) -> str:
+    keys = [str(key) for key in content] if isinstance(content, dict) else []
+    return f"keys {some(keys)}" if keys else f"a {type(content).__name__}"
 
 
 def _read(path: Path) -> Any:
@@ -72,7 +84,7 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return read_safetensors(path)
         if path.suffix == ".npz":
-            arrays = np.load(path)
+            arrays = dict(np.load(path))
             return {name: _reordered(name, torch.from_numpy(arrays[name])) for name in arrays}
     except (SafetensorError, BadZipFile, TypeError, ValueError, EOFError, OSError) as error:
         raise ValueError(
@@ -88,12 +100,12 @@ def _reordered(name: str, tensor: Tensor) -> Tensor:
 
 
 def _check(backbone: TimmBackbone | OwnBackbone, fit: Fit, path: str | Path) -> None:
-    absent = [name for name in fit.missing if not name.startswith("norms.")]
-    if absent or fit.reshaped:
+    if not fit.is_whole:
+        absent = [name for name in fit.missing if not name.startswith("norms.")]
         total = len(fit.found) + len(fit.missing) + len(fit.reshaped)
         raise ValueError(
             f"{path} is of another model than {backbone.model}: expected {total} tensors, "
             f"{len(absent)} absent ({some(absent)}), {len(fit.reshaped)} of another shape "
-            f"({some(fit.reshaped)}); the file has {some(fit.unused, 3)}; set backbone or "
-            "backbone.model to the file's or take another"
+            f"({some(fit.reshaped)}); parts that it has not: {some(fit.foreign or fit.unused, 3)}; "
+            "set backbone, or backbone.model, to the file's or take another file"
         )

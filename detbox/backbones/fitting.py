@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,8 +13,9 @@ import torch
 from timm import create_model
 from torch import Tensor
 
+from detbox.backbones.extractors import classifier_names
 from detbox.backbones.layouts import COMPUTED, Names, layouts
-from detbox.backbones.own import OwnBackbone
+from detbox.backbones.own import STRIDES, OwnBackbone
 from detbox.backbones.timm import TimmBackbone
 
 Backbone = TimmBackbone | OwnBackbone
@@ -32,11 +34,14 @@ class Fit(NamedTuple):
     """ours of another shape in the file, one sentence each"""
     unused: list[str]
     """names of the file that are left"""
+    foreign: list[str]
+    """those of them that are parts of blocks which the backbone has not"""
 
     @property
     def is_whole(self) -> bool:
-        """Whether all is there but output norms, which classifiers lack."""
-        return not self.reshaped and all(name.startswith("norms.") for name in self.missing)
+        """Whether all is there but output norms, which classifiers lack, and nothing foreign."""
+        absent = [name for name in self.missing if not name.startswith("norms.")]
+        return not (absent or self.reshaped or self.foreign)
 
 
 def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
@@ -48,6 +53,9 @@ def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
     Args:
         backbone: to fill; it stays as it is.
         stored: tensors by the file's names.
+
+    Raises:
+        ValueError: the file holds the backbone twice.
     """
     fit = _best(backbone, stored, "")
     adapted = None if fit.is_whole else _adapted(backbone, stored)
@@ -58,16 +66,20 @@ def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
 
 
 def _best(backbone: Backbone, stored: Mapping[str, Tensor], note: str) -> Fit:
-    fits = [
-        _fit(backbone, stored, names, prefix, layout + _below(prefix) + note)
+    fits = {
+        (layout, prefix): _fit(backbone, stored, names, prefix)
         for layout, names in layouts(backbone).items()
         for prefix in _prefixes(names, stored)
-    ]
-    return max(fits, key=lambda fit: len(fit.found))
-
-
-def _below(prefix: str) -> str:
-    return f" below {prefix!r}" if prefix else ""
+    }
+    layout, prefix = max(fits, key=lambda key: len(fits[key].found))
+    best = fits[layout, prefix]
+    equal = [other for (same, other), fit in fits.items() if same == layout and fit.is_whole]
+    if best.is_whole and len(equal) > 1:
+        raise ValueError(
+            f"the file holds {backbone.model} more than once, below {' and '.join(equal)}; "
+            "save the one you want: torch.save({'model': tensors}, FILE)"
+        )
+    return best._replace(layout=layout + (f" below {prefix!r}" if prefix else "") + note)
 
 
 def _prefixes(names: Names, stored: Mapping[str, Tensor]) -> list[str]:
@@ -77,21 +89,39 @@ def _prefixes(names: Names, stored: Mapping[str, Tensor]) -> list[str]:
     return ["", *ends]
 
 
-def _fit(
-    backbone: Backbone, stored: Mapping[str, Tensor], names: Names, prefix: str, layout: str
-) -> Fit:
+def _fit(backbone: Backbone, stored: Mapping[str, Tensor], names: Names, prefix: str) -> Fit:
     given = {ours: stored.get(prefix + theirs[0]) for ours, theirs in names.items()}
     present = {name: tensor for name, tensor in given.items() if tensor is not None}
     shapes = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
     unlike = [name for name, tensor in present.items() if tensor.shape != shapes[name]]
     known = {prefix + each for theirs in names.values() for each in theirs}
+    unused = sorted(name for name in stored.keys() - known if not name.endswith(COMPUTED))
     return Fit(
-        layout,
+        "",
         {name: tensor for name, tensor in present.items() if name not in unlike},
         sorted(name for name in names if name not in present and not name.endswith(COMPUTED)),
         sorted(f"{n} {tuple(shapes[n])}, got {tuple(present[n].shape)}" for n in unlike),
-        sorted(name for name in stored.keys() - known if not name.endswith(COMPUTED)),
+        unused,
+        _foreign(backbone, unused, known, prefix),
     )
+
+
+def _foreign(backbone: Backbone, unused: list[str], known: set[str], prefix: str) -> list[str]:
+    """Names in rows of blocks that the backbone reads too: a deeper model's, or another's."""
+    rows = {row for name in known for row in _rows(name)}
+    suspects = [name for name in unused if name.startswith(prefix) and rows & set(_rows(name))]
+    # Stages beyond the last one that is read are parts of the same model.
+    if isinstance(backbone, OwnBackbone):
+        return suspects if backbone.strides[-1] == STRIDES[-1] else []
+    if not suspects:
+        return []
+    whole = {prefix + name for name in classifier_names(backbone.model)}
+    return [name for name in suspects if name not in whole]
+
+
+def _rows(name: str) -> list[str]:
+    """What stands before each number in a name: `layers.0.blocks.1` is in `layers.0.blocks`."""
+    return [name[: match.start()] for match in re.finditer(r"\.\d+(?=\.)", name)]
 
 
 def _adapted(backbone: Backbone, stored: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from timm.layers import freeze_batch_norm_2d
+from timm.layers import DropPath, freeze_batch_norm_2d
 from torch import nn
+
+ALL = -1
+"""`frozen_stages` that freeze a whole backbone"""
 
 
 def freeze(module: nn.Module, frozen: set[str], *, norms: bool) -> None:
     """Freeze these parameters and the batch norms they belong to, in place; all others learn.
 
-    A frozen batch norm keeps its stored statistics and its scales, which become buffers.
+    A frozen batch norm keeps its stored statistics and its scales, which become buffers. Frozen
+    blocks drop no paths.
 
     Args:
         module: of any kind.
@@ -23,13 +27,23 @@ def freeze(module: nn.Module, frozen: set[str], *, norms: bool) -> None:
             # timm starts the last norm of a residual block at 0, which frozen would stay dead.
             nn.init.ones_(part.weight)
             module.set_submodule(name, freeze_batch_norm_2d(part))
+    for part in module.modules():
+        learning = [parameter.requires_grad for parameter in part.parameters()]
+        if learning and not any(learning):
+            _keep_paths(part)
+
+
+def _keep_paths(block: nn.Module) -> None:
+    for part in block.children():
+        if isinstance(part, DropPath):
+            part.drop_prob = 0.0
 
 
 def names_up_to(module: nn.Module, *prefixes: str) -> set[str]:
     """Parameters up to the last below one of the prefixes, in the order of the forward pass."""
     names = [name for name, _ in module.named_parameters()]
-    last = max(index for index, name in enumerate(names) if name.startswith(prefixes))
-    return set(names[: last + 1])
+    hits = (index for index, name in enumerate(names) if name.startswith(prefixes))
+    return set(names[: max(hits, default=-1) + 1])
 
 
 def way_to_thaw(module: nn.Module) -> str:

@@ -7,8 +7,9 @@ import re
 import torch
 from torch import Tensor
 
+from detbox.backbones.extractors import classifier_names, feature_info
 from detbox.backbones.own import Names, OwnBackbone, renamed
-from detbox.backbones.timm import TimmBackbone, feature_info
+from detbox.backbones.timm import TimmBackbone
 
 COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 """ends of names of tensors that are not learnt"""
@@ -68,7 +69,7 @@ def layouts(backbone: TimmBackbone | OwnBackbone) -> dict[str, Names]:
         return {**found, "authors' release": backbone.official_names(), **further}
     release: Names = {name: (each.removeprefix("body."),) for name, (each,) in official.items()}
     return {
-        "timm model": {name: (_whole(name),) for name in official},
+        "timm model": _classifier(backbone.model, list(official)),
         **found,
         "authors' release": release,
     }
@@ -100,8 +101,10 @@ def _stage_before(match: re.Match[str]) -> str:
     return f"layers.{int(match[1]) - 1}.downsample"
 
 
-def _whole(name: str) -> str:
+def _classifier(model: str, own: list[str]) -> Names:
     # timm's feature extractors join the first two parts of a name, layers.0 becomes layers_0, or
     # put the model into one.
-    name = name.removeprefix("body.").removeprefix("model.")
-    return re.sub(r"^([a-z]+(?:_[a-z]+)*)_(\d+)\.", r"\1.\2.", name)
+    whole = {name.replace(".", "_", 1): name for name in classifier_names(model)}
+    whole |= {name: name for name in classifier_names(model)}
+    parts = {name: name.removeprefix("body.").removeprefix("model.") for name in own}
+    return {name: (whole.get(part, part),) for name, part in parts.items()}

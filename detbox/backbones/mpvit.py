@@ -17,7 +17,7 @@ from detbox.backbones.own import (
     initialise,
     rates,
 )
-from detbox.backbones.timm import enlarged
+from detbox.backbones.settings import check_drop_path, enlarged
 from detbox.registry import BACKBONES
 
 
@@ -199,7 +199,7 @@ def mpvit(
         strides: levels to return, fine to coarse, some of 4, 8, 16, 32.
         weights: local weights file, `.pth` or `.safetensors`; no hub has these models.
         pretrained: auto or true need the file, false is content with random weights.
-        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing, -1 all.
         frozen_norm: keep batch norm at its stored statistics and scales.
         drop_path: of the last block.
         checkpointing: less memory, more time.
@@ -208,7 +208,8 @@ def mpvit(
         ValueError: a stride or frozen stage that there is not, a bad `pretrained`, or other than
             four stages.
     """
-    check_stages(widths=widths, depths=depths, paths=paths)
+    check_stages(widths, depths=depths, paths=paths)
+    check_drop_path(drop_path)
     backbone = MPViT(
         widths,
         depths,

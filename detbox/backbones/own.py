@@ -10,9 +10,12 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import trunc_normal_
 from torch import nn
 
-from detbox.backbones.freezing import freeze, names_up_to
-from detbox.backbones.timm import check_pretrained
+from detbox.backbones.freezing import ALL, freeze, names_up_to
+from detbox.backbones.settings import check_pretrained
+from detbox.registry import listed
 
+HEADS = 8
+"""of the attention in CoaT and MPViT"""
 STRIDES = (4, 8, 16, 32)
 """of the four stages, in input pixels per cell"""
 
@@ -109,7 +112,7 @@ def freeze_stages(backbone: OwnBackbone, stages: int, *, norms: bool = False) ->
 
     Args:
         backbone: to freeze.
-        stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing, -1 all.
         norms: freeze every batch norm.
 
     Raises:
@@ -117,13 +120,13 @@ def freeze_stages(backbone: OwnBackbone, stages: int, *, norms: bool = False) ->
     """
     stages_of = backbone.get_submodule("stages")
     names = [f"stages.{name}." for name, _ in stages_of.named_children()]
-    if not 0 <= stages <= len(names):
+    if stages != ALL and not 0 <= stages <= len(names):
         raise ValueError(
             f"backbone.frozen_stages={stages}, but {backbone.model} has {len(names)} stages up to "
-            f"stride {backbone.strides[-1]}; choose 0 to {len(names)}"
+            f"stride {backbone.strides[-1]}; choose 0 to {len(names)}, or -1 for all"
         )
-    frozen = names_up_to(backbone, names[stages - 1]) if stages else set()
-    freeze(backbone, frozen, norms=norms)
+    ends = {0: (), ALL: ("",)}.get(stages, names[max(0, stages - 1) : stages])
+    freeze(backbone, names_up_to(backbone, *ends), norms=norms)
 
 
 def initialise(module: nn.Module) -> None:
@@ -142,15 +145,20 @@ def rates(drop_path: float, count: int) -> list[float]:
     return [drop_path * index / max(1, count - 1) for index in range(count)]
 
 
-def check_stages(**settings: Sequence[int]) -> None:
-    """Refuse settings by stage that are not four.
+def check_stages(widths: Sequence[int], **settings: Sequence[int]) -> None:
+    """Refuse settings by stage that are not four positive numbers.
 
     Raises:
-        ValueError: one has another number.
+        ValueError: one has another number, or a width does not divide among the heads.
     """
-    for name, values in settings.items():
-        if len(values) != len(STRIDES):
+    for name, values in {"widths": widths, **settings}.items():
+        if len(values) != len(STRIDES) or min(values) < 1:
             raise ValueError(
-                f"backbone.{name} has one number for each of {len(STRIDES)} stages; "
+                f"backbone.{name} has one positive number for each of {len(STRIDES)} stages; "
                 f"got {list(values)}"
             )
+    if uneven := [width for width in widths if width % HEADS]:
+        raise ValueError(
+            f"backbone.widths={listed(widths)} must be multiples of {HEADS}, the number of heads; "
+            f"got {uneven[0]}, try {max(1, round(uneven[0] / HEADS)) * HEADS}"
+        )

@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import torch
-from timm import create_model, is_model, list_models, list_pretrained, model_entrypoint
-from timm.layers import DropPath, PatchEmbed
-from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
+from timm.layers import DropPath
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detbox.backbones.checkpointing import recompute_stages
-from detbox.backbones.freezing import freeze, names_up_to
+from detbox.backbones.extractors import (
+    check_name,
+    create_body,
+    describe,
+    feature_info,
+    maps_of,
+    published_weights,
+)
+from detbox.backbones.freezing import ALL, freeze, names_up_to
+from detbox.backbones.settings import check_drop_path, check_pretrained, enlarged
 from detbox.backbones.swin import pad_before_shifting
 from detbox.layers.norm import MapNorm
-from detbox.registry import BACKBONES, near
-
-PRETRAINED = ("auto", "true", "false")
-# timm fits windows to one image size; without these it refuses any other and drops the shift of
-# stages that were as small as their window.
-_WINDOWS = {"strict_img_size": False, "always_partition": True}
-_PLAIN = {"dynamic_img_size": True}
-ANY_SIZE = {
-    "swin_transformer": _WINDOWS,
-    "swin_transformer_v2": _WINDOWS,
-    "vision_transformer": _PLAIN,
-    "deit": _PLAIN,
-    "eva": _PLAIN,
-}
-"""settings for images of any size, by timm's module; other families need none or cannot"""
+from detbox.registry import BACKBONES, listed
 
 
 class TimmBackbone(nn.Module):
     """A headless timm model that returns NCHW maps of the chosen strides.
 
     Map sizes are H / stride, W / stride rounded up, or down where a model's convolutions drop
-    incomplete cells (ConvNeXt). Images smaller than the coarsest stride are zero-padded to it.
-    Plain ViTs have one stride, their patch size, which is their `size_divisor` too; learnt
-    positions are interpolated to the image, class and register tokens are dropped.
+    incomplete cells (ConvNeXt). Images are zero-padded to the coarsest stride, and to multiples of
+    what the model needs. Where that is more than the finest stride it is the `size_divisor`: maps
+    are those of the padded image. Plain ViTs have one stride, their patch size; learnt positions
+    are interpolated to the image, class and register tokens are dropped.
     """
 
     def __init__(
-        self, body: nn.Module, model: str, *, out_norm: bool, weights: str | None, pretrained: str
+        self,
+        body: nn.Module,
+        model: str,
+        divisor: int,
+        *,
+        out_norm: bool,
+        weights: str | None,
+        pretrained: str,
     ) -> None:
         super().__init__()
         published, info = published_weights(model), feature_info(body)
@@ -57,10 +56,8 @@ class TimmBackbone(nn.Module):
         self.levels: tuple[int, ...] = tuple(info.out_indices)
         self.body = body
         self.norms = _output_norms(body) if out_norm else nn.ModuleDict()
-        self._channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
-        self._patch = _patch_size(body)
-        plain = whole_model(body) is not None and self.strides == (self._patch,)
-        self.size_divisor = self._patch if plain else 1
+        self.size_divisor = divisor if divisor > self.strides[0] else 1
+        self._divisor = divisor
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Feature maps, fine to coarse.
@@ -72,9 +69,7 @@ class TimmBackbone(nn.Module):
             One (B, C, h, w) map per stride; a view of channels-last memory where the model
             works that way.
         """
-        maps = self.body(enlarged(pixels, self._patch, self.strides[-1]))
-        if self._channels_last:
-            maps = [features.permute(0, 3, 1, 2) for features in maps]  # (B, C, h, w)
+        maps = maps_of(self.body, enlarged(pixels, self._divisor, self.strides[-1]))
         if self.norms:
             norms = self.norms.values()
             maps = [norm(features) for norm, features in zip(norms, maps, strict=True)]
@@ -104,7 +99,7 @@ def timm(
             several stages with one stride the last counts.
         weights: local weights file, `.pth` or `.safetensors`.
         pretrained: auto, true or false; see `detbox.backbones.weights`.
-        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing.
+        frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing, -1 all.
         frozen_norm: keep batch norm at its stored statistics and scales.
         out_norm: layer norm on each returned map, as Swin and ConvNeXt detectors have it.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
@@ -115,86 +110,58 @@ def timm(
         ValueError: unknown model, a stride or stage that it lacks, or a bad `pretrained`.
     """
     pretrained = check_pretrained(pretrained)
-    body = _create(model, strides, output_stride, drop_path)
+    check_drop_path(drop_path)
+    check_name(model)
+    settings: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
+    settings |= {"drop_path_rate": drop_path} if drop_path else {}
+    known = describe(model, **settings)
+    body = _create(model, _levels(model, strides, known.reductions), settings)
     frozen = _names_up_to(body, frozen_stages) if frozen_stages else set()
     freeze(body, frozen, norms=frozen_norm)
     if checkpointing:
-        recompute_stages(body)
-    return TimmBackbone(body, model, out_norm=out_norm, weights=weights, pretrained=pretrained)
+        recompute_stages(body, model)
+    return TimmBackbone(
+        body, model, known.divisor, out_norm=out_norm, weights=weights, pretrained=pretrained
+    )
 
 
-def create_body(model: str, levels: Sequence[int], **settings: Any) -> nn.Module:
-    """The timm feature extractor of the levels at these indices, for images of any size."""
-    family = model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2]
-    settings |= ANY_SIZE.get(family, {})
-    return create_model(model, features_only=True, out_indices=tuple(levels), **settings)
-
-
-def feature_info(body: nn.Module) -> FeatureInfo:
-    """What timm knows of a feature extractor's levels."""
-    return cast("FeatureInfo", body.feature_info)
-
-
-def whole_model(body: nn.Module) -> nn.Module | None:
-    """The model inside a feature extractor where timm leaves it whole, as of ViTs."""
-    return getattr(body, "model", None)
-
-
-def published_weights(model: str) -> PretrainedCfg:
-    """What timm knows of a model's published weights and their preprocessing."""
-    return cast("PretrainedCfg", get_pretrained_cfg(model))
-
-
-def _create(model: str, strides: Sequence[int], output_stride: int, drop_path: float) -> nn.Module:
-    settings: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
-    settings |= {"drop_path_rate": drop_path} if drop_path else {}
-    body = create_body(model, _levels(model, strides, settings), **settings)
+def _create(model: str, levels: Sequence[int], settings: dict[str, Any]) -> nn.Module:
+    body = create_body(model, levels, **settings)
     for module in body.modules():
-        if isinstance(module, DropPath) and not drop_path:
+        if isinstance(module, DropPath) and "drop_path_rate" not in settings:
             module.drop_prob = 0.0
     pad_before_shifting(body)
     return body
 
 
-def _levels(model: str, strides: Sequence[int], settings: dict[str, Any]) -> list[int]:
-    known_models = list_pretrained() if "." in model else list_models()
-    if not is_model(model) or ("." in model and model not in known_models):
-        raise ValueError(f"timm has no backbone.model={model!r}{near(model, known_models)}")
-    info = _described(model, settings)
-    known = {level["reduction"]: index for index, level in enumerate(info.info)}
+def _levels(model: str, strides: Sequence[int], reductions: Sequence[int]) -> list[int]:
+    known = {stride: index for index, stride in enumerate(reductions)}
     missing = [stride for stride in strides if stride not in known]
     if missing or not strides or list(strides) != sorted(set(strides)):
         raise ValueError(
             f"backbone.strides are rising strides of {model}, some of {sorted(known)}; "
-            f"got {list(strides)}; choose among them or take another backbone.model"
+            f"got {list(strides)}; try backbone.strides={listed(sorted(known)[-3:])} or another "
+            "backbone.model"
         )
     return [known[stride] for stride in strides]
 
 
-def _described(model: str, settings: dict[str, Any]) -> FeatureInfo:
-    try:
-        with torch.device("meta"):
-            return feature_info(create_model(model, features_only=True, **settings))
-    except (TypeError, AssertionError, RuntimeError) as error:  # by model and setting
-        way = "leave backbone.drop_path and backbone.output_stride alone or " if settings else ""
-        raise ValueError(
-            f"backbone.model={model} gives no feature maps with {settings or 'any setting'} "
-            f"({error}); {way}take another backbone.model"
-        ) from error
-
-
 def _names_up_to(body: nn.Module, stages: int) -> set[str]:
+    if stages == ALL:
+        return {name for name, _ in body.named_parameters()}
     info, stride = feature_info(body), 2 ** (stages + 1)
     deepest = max(info.reduction())
     ends = {x["reduction"]: x["module"] for x in info.info if x["reduction"] <= deepest}
-    if stages < 0 or stride not in ends:
+    # Some of timm's wrappers join the first two parts of a name, others put one before it.
+    end = str(ends.get(stride, ""))
+    prefixes = (f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
+    if stages < 0 or not end or not names_up_to(body, *prefixes):
+        fitting = [str(stage) for stage in (1, 2, 3, 4) if 2 ** (stage + 1) in ends]
         raise ValueError(
             f"backbone.frozen_stages={stages} ends at stride {stride}, the backbone has strides "
-            f"{sorted(ends)}; try backbone.frozen_stages={'1 or 0' if 4 in ends else '0'}"
+            f"{sorted(ends)}; try backbone.frozen_stages={' or '.join([*fitting, '-1'])} (-1: all)"
         )
-    # Some of timm's wrappers join the first two parts of a name, others put one before it.
-    end = ends[stride]
-    return names_up_to(body, f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
+    return names_up_to(body, *prefixes)
 
 
 def _output_norms(body: nn.Module) -> nn.ModuleDict:
@@ -202,31 +169,3 @@ def _output_norms(body: nn.Module) -> nn.ModuleDict:
     info = feature_info(body)
     levels = zip(info.out_indices, info.channels(), strict=True)
     return nn.ModuleDict({str(level): MapNorm(channels, eps=eps) for level, channels in levels})
-
-
-def _patch_size(body: nn.Module) -> int:
-    # PVT's patches overlap and need no whole number.
-    embedding = getattr(whole_model(body) or body, "patch_embed", None)
-    return int(embedding.patch_size[0]) if isinstance(embedding, PatchEmbed) else 1
-
-
-def check_pretrained(pretrained: str) -> str:
-    """The setting `backbone.pretrained` in small letters; YAML's booleans count as words.
-
-    Raises:
-        ValueError: it is none of `PRETRAINED`.
-    """
-    pretrained = str(pretrained).lower()
-    if pretrained not in PRETRAINED:
-        raise ValueError(
-            f"backbone.pretrained is one of {', '.join(PRETRAINED)}; got {pretrained!r}"
-        )
-    return pretrained
-
-
-def enlarged(pixels: Tensor, patch: int, least: int) -> Tensor:
-    """The image (B, 3, H, W) with zeros below and to the right: whole patches, a least side."""
-    height, width = pixels.shape[-2:]
-    bottom = max(least - height, -height % patch)
-    right = max(least - width, -width % patch)
-    return F.pad(pixels, (0, right, 0, bottom)) if bottom or right else pixels

@@ -13,10 +13,11 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.utils import get_session
 from torch import nn
 
+from detbox.backbones.extractors import create_body, published_weights
 from detbox.backbones.files import load_file
 from detbox.backbones.freezing import way_to_thaw
 from detbox.backbones.own import OwnBackbone
-from detbox.backbones.timm import TimmBackbone, create_body, published_weights
+from detbox.backbones.timm import TimmBackbone
 
 PATIENCE = 1.0
 """seconds to wait for the model hub before it counts as out of reach"""

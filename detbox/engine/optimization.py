@@ -61,8 +61,8 @@ def adamw(
         betas: decay of the first and second moment.
         lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
             wins.
-        layer_decay: further factor on the backbone for each block from its end down, 0.8 say;
-            for ViT, Swin and ConvNeXt.
+        layer_decay: factor on the backbone for each block from its end down, 0.8 say, beside the
+            backbone's own of `lr_factors`; for ViT, Swin and ConvNeXt.
 
     Raises:
         ValueError: a given pattern is found in no parameter's name, or a decay that does not fit.
@@ -112,7 +112,7 @@ def _blocks_above(module: nn.Module, layer_decay: float) -> dict[str, int]:
         )
     if layer_decay == 1:
         return {}
-    return blocks_above([name for name, _ in module.named_parameters()])
+    return blocks_above(module)
 
 
 def _group_name(pattern: str, depth: int) -> str:

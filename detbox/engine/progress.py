@@ -84,7 +84,9 @@ class ConsoleProgress(ProgressBar):
             self._recent = Means(self.final)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replace the bar by the epoch's line."""
+        """Replace the bar by the epoch's line; resumed behind its last batch, there is none."""
+        if not self._in_epoch:
+            return
         self._in_epoch = False
         self._bar.close()
         figures = [f"{name} {value:.3f}" for name, value in self._metrics(trainer)]

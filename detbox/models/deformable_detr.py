@@ -69,7 +69,9 @@ class DeformableEncoder(nn.Module):
     def __init__(self, layers: Sequence[DeformableEncoderLayer], widths: DeformableWidths) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.level_embed = nn.Parameter(torch.randn(widths.num_levels, widths.hidden_dim))
+        embedding = torch.randn(widths.num_levels, widths.hidden_dim)
+        # Nothing reads a position behind an encoder without layers.
+        self.level_embed = nn.Parameter(embedding, requires_grad=len(self.layers) > 0)
 
     def forward(self, features: Sequence[FeatureMap]) -> Memory:
         """Feature maps of L levels -> refined memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -26,8 +27,8 @@ class Detector(nn.Module):
     """A DETR-family detector assembled from parts; a recipe in this folder names them.
 
     Args:
-        backbone: normalised pixels (B, 3, H, W) -> maps, fine to coarse. One that cuts pictures
-            into whole patches has their side as `size_divisor`.
+        backbone: normalised pixels (B, 3, H, W) -> maps, fine to coarse. It or the neck may have a
+            `size_divisor`: pictures get padding to its multiples.
         neck: maps of any width -> maps of C channels.
         position: (B, h, w) mask -> (B, C, h, w) encoding of places.
         encoder: feature maps -> `Memory`.
@@ -57,7 +58,7 @@ class Detector(nn.Module):
 
     def forward(self, images: ImageBatch, targets: Targets | None = None) -> Outputs:
         """Predict; with `targets` also denoise them, as training does."""
-        images = divisible(images, getattr(self.backbone, "size_divisor", 1))
+        images = padded(images, *_needed_sizes(self.backbone, self.neck))
         maps = self.neck(self.backbone(normalized(images, self.backbone)))
         memory: Memory = self.encoder(feature_maps(maps, images.mask, self.position))
         queries, proposals = self.query_source(memory)
@@ -80,13 +81,18 @@ def check_counts(num_queries: int, decoder_layers: int) -> None:
         )
 
 
-def divisible(images: ImageBatch, divisor: int) -> ImageBatch:
-    """Images with padding to sides that the divisor divides, so that the mask says where it is."""
-    height, width = images.mask.shape[-2:]
-    border = (0, -width % divisor, 0, -height % divisor)
+def padded(images: ImageBatch, divisor: int, least: int) -> ImageBatch:
+    """Images with more padding, which the mask knows: to multiples of the divisor, at least so."""
+    height, width = (-(-max(side, least) // divisor) * divisor for side in images.mask.shape[-2:])
+    border = (0, width - images.mask.shape[-1], 0, height - images.mask.shape[-2])
     if not any(border):
         return images
     return ImageBatch(F.pad(images.pixels, border), F.pad(images.mask, border, value=True))
+
+
+def _needed_sizes(backbone: nn.Module, neck: Neck) -> tuple[int, int]:
+    divisors = (getattr(part, "size_divisor", 1) for part in (backbone, neck))
+    return math.lcm(*divisors), max(getattr(backbone, "strides", (1,)))
 
 
 def normalized(images: ImageBatch, backbone: nn.Module) -> Tensor:

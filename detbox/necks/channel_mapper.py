@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detbox.necks.checks import GROUPS, check_groups, check_levels, hint_at_pyramid
 from detbox.registry import NECKS
-
-GROUPS = 32
-
-logger = logging.getLogger("detbox")
 
 
 class ChannelMapper(nn.Module):
@@ -66,23 +62,10 @@ def channel_mapper(
     Raises:
         ValueError: fewer levels than maps, or `hidden_dim` does not divide into groups.
     """
-    if num_levels < len(channels):
-        raise ValueError(
-            f"neck.num_levels={num_levels} is less than the {len(channels)} backbone maps; "
-            f"try neck.num_levels={len(channels)} or backbone.strides={list(strides[-num_levels:])}"
-        )
-    if hidden_dim < 1 or hidden_dim % GROUPS:
-        raise ValueError(
-            f"neck.hidden_dim={hidden_dim} must be a multiple of {GROUPS} (group norm); "
-            f"try neck.hidden_dim={max(1, round(hidden_dim / GROUPS)) * GROUPS}"
-        )
-    if len(channels) == 1 < num_levels:
-        logger.warning(
-            "neck=channel_mapper makes %d coarser levels from the one map of stride %d; "
-            "neck=simple_feature_pyramid makes finer ones too, neck.num_levels=1 none",
-            num_levels - 1,
-            strides[0],
-        )
+    check_levels(num_levels, strides)
+    check_groups(hidden_dim)
+    if num_levels > 1:
+        hint_at_pyramid("channel_mapper", strides, num_levels)
     return ChannelMapper(channels, strides, hidden_dim, num_levels)
 
 

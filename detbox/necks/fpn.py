@@ -8,9 +8,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.necks.checks import GROUPS, check_groups, check_levels, hint_at_pyramid
 from detbox.registry import NECKS
-
-GROUPS = 32
 
 
 class FPN(nn.Module):
@@ -74,17 +73,10 @@ def fpn(
             divide into groups.
     """
     check_strides("fpn", strides)
-    if num_levels < len(channels):
-        raise ValueError(
-            f"neck.num_levels={num_levels} is less than the {len(channels)} backbone maps; "
-            f"try neck.num_levels={len(channels)} or fewer backbone.strides"
-        )
-    if group_norm and (hidden_dim < 1 or hidden_dim % GROUPS):
-        raise ValueError(
-            f"neck.hidden_dim={hidden_dim} must be a multiple of {GROUPS} (group norm); try "
-            f"neck.hidden_dim={max(1, round(hidden_dim / GROUPS)) * GROUPS} or "
-            "neck.group_norm=false"
-        )
+    check_levels(num_levels, strides)
+    if group_norm:
+        check_groups(hidden_dim, " or neck.group_norm=false")
+    hint_at_pyramid("fpn", strides, num_levels)
     return FPN(channels, strides, hidden_dim, num_levels, group_norm)
 
 

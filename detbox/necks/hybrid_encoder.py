@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from detbox.layers.attention import Attention
 from detbox.layers.mlp import FeedForward
+from detbox.necks.checks import hint_at_pyramid
 from detbox.necks.fpn import check_strides, doubled
 from detbox.registry import NECKS
 
@@ -147,6 +148,7 @@ def hybrid_encoder(
             f"neck.hidden_dim={hidden_dim} must be a multiple of 4 (sine and cosine of row and "
             f"column) and of neck.num_heads={num_heads}; try neck.hidden_dim=256 neck.num_heads=8"
         )
+    hint_at_pyramid("hybrid_encoder", strides, 1)
     aifi = AIFI(hidden_dim, num_heads, feedforward_dim, dropout)
     return HybridEncoder(channels, strides, hidden_dim, aifi)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detbox.necks.checks import check_quarters
 from detbox.registry import NECKS
 
 
@@ -37,9 +38,5 @@ def projection(
     Raises:
         ValueError: `hidden_dim` does not fit.
     """
-    if hidden_dim < 4 or hidden_dim % 4:
-        raise ValueError(
-            f"neck.hidden_dim={hidden_dim} must be a multiple of 4 (sine and cosine of row and "
-            f"column); try neck.hidden_dim={max(1, round(hidden_dim / 4)) * 4}"
-        )
+    check_quarters(hidden_dim)
     return Projection(channels, strides, hidden_dim)

@@ -16,8 +16,8 @@ ENLARGE = (4, 2, 1)
 class SimpleFeaturePyramid(nn.Module):
     """Levels made side by side from one map: deconvolutions, nothing, or max pooling.
 
-    Sizes are those of the backbone's map times or divided by powers of 2, rounded up; where the
-    backbone padded the image to whole patches, fine levels cover that padding too.
+    Sizes are those of the backbone's map times or divided by powers of 2, rounded up. Levels finer
+    than the map fit the picture if the map's stride divides it: that is the `size_divisor`.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class SimpleFeaturePyramid(nn.Module):
         super().__init__()
         scales = [finest / 2**level for level in range(num_levels)]
         self.channels = hidden_dim
+        self.size_divisor = stride if finest > 1 else 1
         self.strides = tuple(int(stride / scale) for scale in scales)
         self.levels = nn.ModuleList(_level(channels, hidden_dim, scale) for scale in scales)
 
@@ -66,6 +67,11 @@ def simple_feature_pyramid(
         raise ValueError(
             f"neck.finest={finest} does not divide stride {strides[0]} into a whole stride; "
             f"try neck.finest={fitting[0]}"
+        )
+    if finest > 1 and channels[0] % 4:
+        raise ValueError(
+            f"neck=simple_feature_pyramid halves {channels[0]} channels once or twice, which does "
+            "not come out; try neck.finest=1 or another backbone"
         )
     if num_levels < 1 or hidden_dim < 1:
         raise ValueError(

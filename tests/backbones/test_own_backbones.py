@@ -1,23 +1,17 @@
-"""The backbones that are written here: against timm where it has them, and at odd sizes."""
+"""What all backbones that are written here have in common."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
+from named import build
 from torch import nn
 
-from detbox.backbones.bit import StandardisedConv
 from detbox.backbones.factorised import FactorisedStack, join_tokens, split_tokens
 from detbox.backbones.freezing import way_to_thaw
-from detbox.backbones.own import OwnBackbone
 from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
-from detbox.build import compose
-from detbox.registry import BACKBONES
 
 OWN = ["mpvit_tiny", "coat_lite_tiny", "coat_tiny", "bit_r50"]
 MILLIONS = {
@@ -36,57 +30,12 @@ MILLIONS = {
 """parameters without classifiers; the papers' tables count those too"""
 
 
-def build(name: str, *options: str) -> OwnBackbone:
-    return BACKBONES.build(compose(f"backbone={name}", *options).backbone)
-
-
 @pytest.mark.parametrize("name", MILLIONS)
 def test_sizes_are_those_of_the_papers(name: str) -> None:
     with torch.device("meta"):
         backbone = build(name)
     count = sum(parameter.numel() for parameter in backbone.parameters())
     assert round(count / 1e6, 2) == MILLIONS[name]
-
-
-@pytest.mark.parametrize("name", [each for each in MILLIONS if each.startswith("coat")])
-def test_coat_is_timms_at_the_one_size_that_timms_has(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    theirs = timm.create_model(name, img_size=64).eval()
-    for parameter in theirs.parameters():
-        nn.init.normal_(parameter, 0, 0.1)
-    save_file({k: v.clone() for k, v in theirs.state_dict().items()}, tmp_path / "w.safetensors")
-    ours = build(name, f"backbone.weights={tmp_path / 'w.safetensors'}").eval()
-    line = load_pretrained(ours, required=True)
-    assert "not in the file" not in line
-    assert "not used: " in line
-    theirs.return_interm_layers = True
-    theirs.out_features = [f"x{stage}_nocls" for stage in (2, 3, 4)]
-    pixels = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        expected = theirs.forward_features(pixels).values()
-        for own, other in zip(ours(pixels), expected, strict=True):
-            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
-
-
-def test_googles_file_and_timms_fill_bit_alike(tmp_path: Path) -> None:
-    theirs = timm.create_model("resnetv2_50x1_bit")
-    google, other = tmp_path / "google.npz", tmp_path / "timm.pth"
-    source = build("bit_r50")
-    names = {name: only for name, (only,) in source.names_in("Google's release").items()}
-    values = {names[name]: value.numpy() for name, value in source.state_dict().items()}
-    values["resnet/head/conv2d/kernel"] = np.zeros((9, 2048, 1, 1), np.float32)
-    np.savez(
-        google, **{n: a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for n, a in values.items()}
-    )
-    theirs.load_pretrained(str(google))  # timm's own reader of Google's file is the judge
-    torch.save(theirs.state_dict(), other)
-    for path, layout in ((google, "Google's release"), (other, "timm model")):
-        backbone = build("bit_r50", f"backbone.weights={path}")
-        line = load_pretrained(backbone, required=True)
-        assert f"({layout}); not used: " in line
-        assert "not in the file" not in line
-        for own, given in zip(backbone.parameters(), source.parameters(), strict=True):
-            assert torch.equal(own, given)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -97,19 +46,6 @@ def test_a_saved_backbone_loads_again(name: str, tmp_path: Path) -> None:
     assert "(detbox backbone)" in load_pretrained(backbone, required=True)
     for own, other in zip(backbone.parameters(), saved.parameters(), strict=True):
         assert torch.equal(own, other)
-
-
-def test_kernels_of_jax_are_turned_round(tmp_path: Path) -> None:
-    source = build("bit_r50", "backbone.strides=[4]")
-    arrays = {
-        names[0]: source.state_dict()[name].numpy()
-        for name, names in source.official_names().items()
-    }
-    turned = {n: a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for n, a in arrays.items()}
-    np.savez(tmp_path / "jax.npz", **turned)
-    backbone = build("bit_r50", "backbone.strides=[4]", f"backbone.weights={tmp_path / 'jax.npz'}")
-    assert load_pretrained(backbone, required=True).endswith("jax.npz (authors' release)")
-    assert torch.equal(backbone.stem.weight, source.stem.weight)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -164,23 +100,6 @@ def test_positions_leave_class_tokens_alone() -> None:
     assert torch.equal(join_tokens(*split_tokens(tokens, (2, 3))), tokens)
 
 
-@torch.no_grad()
-def test_scale_and_shift_of_standardised_weights_do_not_matter() -> None:
-    conv = StandardisedConv(4, 8, 3, bias=False).double()
-    pixels = torch.randn(1, 4, 5, 5, dtype=torch.float64)
-    before = conv(pixels)
-    conv.weight.mul_(3).add_(1)
-    torch.testing.assert_close(conv(pixels), before)
-
-
-def test_frozen_norms_of_mpvit_do_not_learn_from_the_batch() -> None:
-    backbone = build("mpvit_tiny", "backbone.frozen_norm=true", "backbone.strides=[4]").train()
-    assert way_to_thaw(backbone) == "backbone.frozen_norm=false"
-    before = {name: value.clone() for name, value in backbone.named_buffers()}
-    backbone(torch.randn(2, 3, 32, 32))
-    assert all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_frozen_stages_stay_as_they_are_and_the_others_learn(name: str) -> None:
     backbone = build(name, "backbone.frozen_stages=2").train()
@@ -204,7 +123,18 @@ def begun(backbone: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize("stages", [-1, 5])
+def test_a_backbone_frozen_as_a_whole_stays_as_it_is(name: str) -> None:
+    backbone = build(name, "backbone.frozen_stages=-1", "backbone.drop_path=0.9").train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    pixels = torch.randn(2, 3, 64, 64)
+    first, second = backbone(pixels), backbone(pixels)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert all(torch.equal(each, before[name]) for name, each in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("stages", [-2, 5])
 def test_stages_that_there_are_not_cannot_be_frozen(name: str, stages: int) -> None:
     with pytest.raises(ValueError, match="choose 0 to 4"):
         build(name, f"backbone.frozen_stages={stages}")
@@ -235,7 +165,14 @@ def test_without_a_file_required_weights_stop_with_the_way_out() -> None:
     [
         ("mpvit", "backbone.strides=[2]", r"some of \[4, 8, 16, 32\]"),
         ("mpvit", "backbone.widths=[64,128]", "each of 4 stages"),
-        ("coat", "backbone.parallel_depth=6", "widths are equal"),
+        ("mpvit", "backbone.widths=[64,128,0,288]", "positive number for each of 4 stages"),
+        ("mpvit", "backbone.paths=[0,3,3,3]", "positive number for each of 4 stages"),
+        ("mpvit", "backbone.drop_path=2", r"outside \[0, 1\)"),
+        ("coat", "backbone.widths=[63,128,320,512]", r"multiples of 8.*got 63, try 64"),
+        ("coat", "backbone.parallel_depth=6", "widths.* are equal"),
+        ("coat", "backbone.parallel_depth=-1", "0 or more blocks"),
+        ("coat", "backbone.drop_path=-0.1", r"outside \[0, 1\)"),
+        ("bit_r50", "backbone.drop_path=1", r"outside \[0, 1\)"),
         ("bit_r50", "backbone.pretrained=maybe", "auto, true, false"),
     ],
 )

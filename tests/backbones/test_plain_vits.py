@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import detbox
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import load_pretrained
-from detbox.models.detector import divisible, shrunk_mask
+from detbox.models.detector import padded, shrunk_mask
 from detbox.structures import ImageBatch
 
 VITS = {
@@ -148,7 +148,8 @@ def loaded(model: str, tensors: dict[str, Tensor], folder: Path) -> tuple[TimmBa
 
 
 def test_cells_beyond_the_picture_are_padding_to_the_detector() -> None:
-    images = divisible(ImageBatch(torch.ones(1, 3, 29, 20), torch.zeros(1, 29, 20).bool()), 14)
+    given = ImageBatch(torch.ones(1, 3, 29, 20), torch.zeros(1, 29, 20).bool())
+    images = padded(given, divisor=14, least=14)
     assert images.pixels.shape == (1, 3, 42, 28)
     assert not images.pixels[:, :, 29:].any()
     assert not images.mask[:, :29, :20].any()
@@ -157,7 +158,6 @@ def test_cells_beyond_the_picture_are_padding_to_the_detector() -> None:
     fine = shrunk_mask(images.mask, torch.Size((6, 4)))[0]
     assert (~fine[:, 0]).tolist() == [True] * 5 + [False]
     assert (~fine[0]).tolist() == [True] * 3 + [False]
-    assert vit("vit_small_patch14_reg4_dinov2").size_divisor == 14
 
 
 @pytest.mark.parametrize("name", ["vit_s_dinov2", "vit_s_dinov3"])
@@ -176,7 +176,7 @@ def test_with_the_simple_pyramid_a_detector_reads_four_levels(name: str) -> None
     ("option", "hint"),
     [
         ("backbone.strides=[8,16]", r"some of \[16\]"),
-        ("backbone.frozen_stages=1", r"has strides \[16\]; try backbone\.frozen_stages=0"),
+        ("backbone.frozen_stages=1", r"has strides \[16\]; try backbone\.frozen_stages=3 or -1"),
     ],
 )
 def test_what_a_single_stride_cannot_do_is_refused(option: str, hint: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from detbox.backbones.swin import PADDED, pad_before_shifting
 
 VERSIONS = (SwinTransformerBlock, SwinTransformerV2Block)
 WINDOW, DIM, HEADS = 4, 16, 2
+Scores = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def block(version: type[nn.Module], size: tuple[int, int], shift: int) -> nn.Module:
@@ -62,62 +63,60 @@ def test_windows_are_masked_attention_over_the_padded_map(
     pad_before_shifting(shifted)
     x = torch.randn(2, *size, DIM, dtype=torch.float64)
     if version is SwinTransformerBlock:
-        expected = x + dense(shifted.attn, shifted.norm1(x), shift)
+        expected = x + dense(shifted.attn, products, shifted.norm1(x), shift)
         expected = expected + shifted.mlp(shifted.norm2(expected))
     else:
-        expected = x + shifted.norm1(dense(shifted.attn, x, shift))
+        expected = x + shifted.norm1(dense(shifted.attn, cosines, x, shift))
         expected = expected + shifted.norm2(shifted.mlp(expected))
     torch.testing.assert_close(shifted(x), expected, rtol=1e-5, atol=1e-5)
 
 
-def dense(attention: nn.Module, x: Tensor, shift: int) -> Tensor:
+def dense(attention: nn.Module, scores: Scores, x: Tensor, shift: int) -> Tensor:
     """Every cell with every other of the map (B, h, w, C), zero-padded to whole windows."""
     height, width = x.shape[1:3]
     padded = F.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
     rows, columns = padded.shape[1:3]
-    rolled = [
-        ((row - shift) % rows, (column - shift) % columns)
-        for row, column in product(range(rows), range(columns))
-    ]
-    apart, offsets = relation(rolled, (rows, columns), shift)
-    logits, values = parts(attention, padded.flatten(1, 2), offsets)
+    cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    apart, offsets = relation(cells, torch.tensor([rows, columns]), shift)
+    logits, values = scores(attention, padded.flatten(1, 2), offsets)
     found = (logits + apart).softmax(-1) @ values  # (B, heads, N, d)
     found = attention.proj(found.transpose(1, 2).flatten(2))
     return found.unflatten(1, (rows, columns))[:, :height, :width]
 
 
-def relation(
-    rolled: list[tuple[int, int]], size: tuple[int, int], shift: int
-) -> tuple[Tensor, Tensor]:
+def relation(cells: Tensor, size: Tensor, shift: int) -> tuple[Tensor, Tensor]:
     """What the mask adds to logits (N, N), and offsets from cell to cell (N, N, 2).
 
     Cells of other windows are out of reach; within a window, -100 parts what the roll joined.
     """
-    windows = torch.tensor([[place // WINDOW for place in cell] for cell in rolled])
-    joined = torch.tensor([[p >= s - shift for p, s in zip(cell, size)] for cell in rolled])
+    rolled = (cells - shift) % size
+    windows, joined = rolled // WINDOW, rolled >= size - shift
     elsewhere = (windows[:, None] != windows).any(-1)
     parted = (joined[:, None] != joined).any(-1)
-    mask = torch.zeros(len(rolled), len(rolled), dtype=torch.float64)
+    mask = torch.zeros(len(cells), len(cells), dtype=torch.float64)
     mask = mask.masked_fill(parted, -100).masked_fill(elsewhere, -torch.inf)
-    places = torch.tensor(rolled)
-    return mask, (places[:, None] - places).clamp(1 - WINDOW, WINDOW - 1)
+    return mask, (rolled[:, None] - rolled).clamp(1 - WINDOW, WINDOW - 1)
 
 
-def parts(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, heads, N, N) with the bias of relative positions, and values (B, heads, N, d)."""
-    first = hasattr(attention, "relative_position_bias_table")
-    none = torch.zeros(DIM)
-    bias = attention.qkv.bias if first else torch.cat([attention.q_bias, none, attention.v_bias])
-    mixed = F.linear(cells, attention.qkv.weight, bias)
-    queries, keys, values = mixed.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-    if first:
-        index = (offsets + WINDOW - 1) @ torch.tensor([2 * WINDOW - 1, 1])
-        near = attention.relative_position_bias_table[index]  # (N, N, heads)
-        logits = queries @ keys.mT / (DIM // HEADS) ** 0.5
-    else:
-        spread = 8 * offsets.double() / (WINDOW - 1)
-        spread = spread.sign() * (1 + spread.abs()).log2() / 3
-        near = 16 * attention.cpb_mlp(spread).sigmoid()
-        scale = attention.logit_scale.exp().clamp(max=100)
-        logits = scale * F.cosine_similarity(queries[:, :, :, None], keys[:, :, None], dim=-1)
-    return logits + near.permute(2, 0, 1), values
+def products(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, heads, N, N) of scaled products with a table of biases, and values."""
+    queries, keys, values = mixed(attention, cells, attention.qkv.bias)
+    index = (offsets + WINDOW - 1) @ torch.tensor([2 * WINDOW - 1, 1])
+    near = attention.relative_position_bias_table[index]  # (N, N, heads)
+    return queries @ keys.mT / (DIM // HEADS) ** 0.5 + near.permute(2, 0, 1), values
+
+
+def cosines(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of cosines with a bias from log-spaced offsets (Swin v2, sec. 3.3), and values."""
+    keyless = torch.cat([attention.q_bias, torch.zeros(DIM), attention.v_bias])
+    queries, keys, values = mixed(attention, cells, keyless)
+    spread = 8 * offsets.double() / (WINDOW - 1)
+    near = attention.cpb_mlp(spread.sign() * (1 + spread.abs()).log2() / 3)  # (N, N, heads)
+    cosine = F.cosine_similarity(queries[:, :, :, None], keys[:, :, None], dim=-1)
+    return attention.logit_scale.exp() * cosine + 16 * near.sigmoid().permute(2, 0, 1), values
+
+
+def mixed(attention: nn.Module, cells: Tensor, bias: Tensor) -> Tensor:
+    """Queries, keys and values, (B, heads, N, d) each."""
+    found = F.linear(cells, attention.qkv.weight, bias)
+    return found.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)

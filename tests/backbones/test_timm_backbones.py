@@ -148,8 +148,11 @@ def test_drop_path_zero_means_none_even_where_timm_has_a_default() -> None:
         ("backbone.strides=[4,64]", r"\[2, 4, 8, 16, 32\]"),
         ("backbone.strides=[16,8]", "rising"),
         ("backbone.strides=[]", "rising"),
-        ("backbone.frozen_stages=7", "frozen_stages=1 or 0"),
-        ("backbone.frozen_stages=-1", "frozen_stages=1 or 0"),
+        ("backbone.frozen_stages=7", "frozen_stages=1 or 2 or 3 or 4 or -1"),
+        ("backbone.frozen_stages=-2", "frozen_stages=1 or 2 or 3 or 4 or -1"),
+        ("backbone.drop_path=-0.1", r"outside \[0, 1\)"),
+        ("backbone.drop_path=1.5", r"outside \[0, 1\)"),
+        ("backbone.model=tv_resnet50", "did you mean"),
         ("backbone.pretrained=maybe", "auto, true, false"),
         ("backbone.model=swin_t", "swin_tiny_patch4_window7_224"),
         ("backbone.model=zzz", r"and \d+ more"),
@@ -162,8 +165,39 @@ def test_impossible_settings_are_named_with_the_way_out(override: str, hint: str
 
 @pytest.mark.parametrize("override", ["backbone.drop_path=0.1", "backbone.output_stride=16"])
 def test_what_a_model_does_not_know_is_named(override: str) -> None:
-    with pytest.raises(ValueError, match=r"vgg11 gives no feature maps with.*alone or take"):
+    with pytest.raises(ValueError, match=r"vgg11 gives no feature maps with.*try .* or another"):
         build("timm", "backbone.model=vgg11", override)
+
+
+def test_a_model_that_cannot_recompute_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"leave backbone\.checkpointing=false"):
+        build("timm", "backbone.model=hrnet_w18_small", "backbone.checkpointing=true")
+
+
+def test_a_model_whose_stages_have_no_end_freezes_as_a_whole_or_not_at_all() -> None:
+    options = ("backbone.model=vgg11_bn", "backbone.strides=[8,16]")
+    with pytest.raises(ValueError, match=r"try backbone\.frozen_stages=.*-1 \(-1: all\)"):
+        build("timm", *options, "backbone.frozen_stages=1")
+    assert not any(p.requires_grad for p in frozen(*options).parameters())
+
+
+def frozen(*options: str) -> TimmBackbone:
+    """A timm backbone that is frozen as a whole."""
+    return build("timm", *options, "backbone.frozen_stages=-1")
+
+
+def test_a_frozen_vit_stays_as_it_is() -> None:
+    backbone = frozen("backbone.model=vit_tiny_patch16_224", "backbone.strides=[16]").train()
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_frozen_blocks_drop_no_paths() -> None:
+    options = ("backbone.drop_path=0.9", "backbone.strides=[8]")
+    pixels = torch.randn(4, 3, 64, 64)
+    backbone = build("swin_t", *options, "backbone.frozen_stages=2").train()
+    assert torch.equal(backbone(pixels)[0], backbone(pixels)[0])
+    backbone = build("swin_t", *options, "backbone.frozen_stages=1").train()
+    assert not torch.equal(backbone(pixels)[0], backbone(pixels)[0])
 
 
 @pytest.mark.parametrize("typed", ["auto", "false", "True"])

@@ -74,7 +74,7 @@ def test_groups_have_names_of_their_own() -> None:
     assert {"base", "backbone", "backbone_1", "backbone_13"} <= set(names)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "mpvit_tiny"])
+@pytest.mark.parametrize("name", ["resnet50", "mpvit_tiny", "tf_efficientnet_lite0"])
 def test_a_backbone_without_a_row_of_blocks_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"row of blocks.*try optimizer\.layer_decay=1"):
         rates(network(name), layer_decay=0.8)

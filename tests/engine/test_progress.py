@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import rich
 from engine_toys import ToyEvaluation, ToyModule, loader, trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 
 from detbox.engine.console import quiet
@@ -73,6 +74,20 @@ def test_epoch_without_validation_shows_no_stale_figures(
     first, second = (s for s in capfd.readouterr().out.splitlines() if "step" not in s)
     assert "AP" not in first
     assert "AP 0.500" in second
+
+
+def test_a_run_resumed_behind_the_last_batch_of_an_epoch_goes_on_with_the_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    saving = ModelCheckpoint(tmp_path, filename="end", save_on_train_epoch_end=False)
+    fit(tmp_path, max_epochs=1, callbacks=[ToyEvaluation(), saving], enable_checkpointing=True)
+    capfd.readouterr()
+    both = {"callbacks": [ToyEvaluation(), ConsoleProgress(every=2), saving]}
+    run = trainer(
+        tmp_path, max_epochs=2, enable_progress_bar=True, enable_checkpointing=True, **both
+    )
+    run.fit(ToyModule(), loader(4), loader(2), ckpt_path=str(tmp_path / "end.ckpt"))
+    assert re.findall(r"^epoch (\d)/2  loss", capfd.readouterr().out, re.MULTILINE) == ["2"]
 
 
 def test_terminal_is_given_back_after_a_failure(

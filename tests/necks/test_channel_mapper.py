@@ -68,7 +68,7 @@ def test_every_parameter_gets_a_gradient() -> None:
 @pytest.mark.parametrize(
     ("settings", "hint"),
     [
-        ({"num_levels": 2}, r"neck\.num_levels=3 or backbone\.strides=\[16, 32\]"),
+        ({"num_levels": 2}, r"neck\.num_levels=3 or backbone\.strides=\[16,32\]"),
         ({"num_levels": 1}, r"backbone\.strides=\[32\]"),
         ({"num_levels": 0}, r"try neck\.num_levels=3"),
         ({"hidden_dim": 100}, r"try neck\.hidden_dim=96"),

@@ -134,7 +134,7 @@ def layer_norm(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def vitdets_level(features: Tensor, scale: float, weights: Iterator[Tensor]) -> Tensor:
-    """One level of ViTDet (Li et al., ECCV 2022, sec. 3 and 4), on weights in the order of use."""
+    """One level of ViTDet (Li et al., ECCV 2022, sec. 3), on weights in the order of use."""
     if scale == 4:
         features = F.conv_transpose2d(features, next(weights), next(weights), stride=2)
         features = F.gelu(layer_norm(features, next(weights), next(weights)))

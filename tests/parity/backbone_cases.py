@@ -130,7 +130,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("convnext_tiny", ("backbone=convnext_t", *PLAIN), FOUR),
     Family(
         "convnext_xlarge",
-        ("backbone=convnext_l", "backbone.model=convnext_xlarge.fb_in22k", *PLAIN),
+        ("backbone=convnext_xl", *PLAIN),
         FOUR,
     ),
     Family("mpvit_small", ("backbone=mpvit_small",), **MPVIT),
