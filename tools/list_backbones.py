@@ -30,9 +30,13 @@ SAME_WEIGHTS = {"bit_r50": "resnetv2_50x1_bit.goog_in21k"}
 GOLDENS = ("resnet50", "swin_t", "convnext_t", "mpvit_small", "coat_lite_small", "bit_r50")
 AUTHORS_LICENCES = {"mpvit": "GPL-3.0 or commercial"}
 """start of a name -> what the authors' repository states, where timm has no such weights"""
+NAME_LISTS = ("swin_l", "convnext_xl", "mpvit_tiny", "coat_small")
+"""whose tensors have the names and shapes of the official code, besides those of `GOLDENS`"""
 PEERS = {
     **dict.fromkeys(("coat_tiny", "coat_mini", "coat_small", "coat_lite_tiny"), "timm"),
-    **dict.fromkeys(("coat_lite_mini", "vit_s_dinov2", "vit_s_dinov3"), "timm"),
+    **dict.fromkeys(("coat_lite_mini", "coat_lite_small", "bit_r50"), "timm"),
+    **dict.fromkeys(("vit_s_dinov2", "vit_s_dinov3"), "timm"),
+    **dict.fromkeys(("swin_t", "convnext_t"), "transformers"),
     "resnet50_dc5": "torchvision",
 }
 """name -> the package whose model of the same weights gives the same maps"""
@@ -87,10 +91,13 @@ def licence(weights: str) -> str:
 
 
 def verified(name: str) -> str:
-    """The strongest test that the backbone passes, besides the properties that all of them have."""
-    if name in GOLDENS:
-        return "recorded maps of the official code"
-    return f"{PEERS[name]}, same weights" if name in PEERS else "properties"
+    """The tests that the backbone passes, besides the properties that all of them have."""
+    tests = {
+        "recorded maps": name in GOLDENS,
+        "name list": name in NAME_LISTS,
+        f"{PEERS.get(name)}, same weights": name in PEERS,
+    }
+    return "; ".join(test for test, passed in tests.items() if passed) or "properties"
 
 
 def main() -> None:
