@@ -120,8 +120,11 @@ def _foreign(backbone: Backbone, unused: list[str], known: set[str], prefix: str
 
 
 def _rows(name: str) -> list[str]:
-    """What stands before each number in a name: `layers.0.blocks.1` is in `layers.0.blocks`."""
-    return [name[: match.start()] for match in re.finditer(r"\.\d+(?=\.)", name)]
+    """What stands before each number in a name: `layers.0.blocks.1` is in `layers.0.blocks`.
+
+    JAX has `block3/unit07` for it.
+    """
+    return [name[: match.start()] for match in re.finditer(r"\.\d+(?=\.)|/[a-z]+\d+(?=/)", name)]
 
 
 def _adapted(backbone: Backbone, stored: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -69,6 +69,19 @@ def test_googles_file_and_timms_fill_it_alike(tmp_path: Path) -> None:
             assert torch.equal(own, given)
 
 
+@pytest.mark.parametrize("layout", ["Google's release", "timm model"])
+def test_a_deeper_model_is_refused(layout: str, tmp_path: Path) -> None:
+    source = build("bit_r50")
+    names = {name: only for name, (only,) in source.names_in(layout).items()}
+    values = {names[name]: value for name, value in source.state_dict().items()}
+    last = names["stages.3.unit06.norm1.weight"]
+    deeper = last.replace("unit06", "unit07").replace("blocks.5", "blocks.6")
+    torch.save(values | {deeper: torch.ones(1024)}, tmp_path / "a.pth")
+    backbone = build("bit_r50", f"backbone.weights={tmp_path / 'a.pth'}")
+    with pytest.raises(ValueError, match=r"another model.*parts that it has not"):
+        load_pretrained(backbone, required=True)
+
+
 def test_kernels_of_jax_are_turned_round(tmp_path: Path) -> None:
     source = build("bit_r50", "backbone.strides=[4]")
     arrays = {
