@@ -23,6 +23,8 @@ from detbox.backbones.swin import pad_before_shifting
 from detbox.layers.norm import MapNorm
 from detbox.registry import BACKBONES, listed
 
+OUTPUT_STRIDES = (8, 16, 32)
+
 
 class TimmBackbone(nn.Module):
     """A headless timm model that returns NCHW maps of the chosen strides.
@@ -112,6 +114,8 @@ def timm(
     pretrained = check_pretrained(pretrained)
     check_drop_path(drop_path)
     check_name(model)
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(f"backbone.output_stride={output_stride} is none of {OUTPUT_STRIDES}")
     settings: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
     settings |= {"drop_path_rate": drop_path} if drop_path else {}
     known = describe(model, **settings)
@@ -140,8 +144,8 @@ def _levels(model: str, strides: Sequence[int], reductions: Sequence[int]) -> li
     if missing or not strides or list(strides) != sorted(set(strides)):
         raise ValueError(
             f"backbone.strides are rising strides of {model}, some of {sorted(known)}; "
-            f"got {list(strides)}; try backbone.strides={listed(sorted(known)[-3:])} or another "
-            "backbone.model"
+            f"got {list(strides)}; try backbone.strides={listed(sorted(known)[-len(strides) :])} "
+            "or another backbone.model"
         )
     return [known[stride] for stride in strides]
 
