@@ -28,6 +28,8 @@ ANY_SIZE = {
     "swin_transformer_v2_cr": {"strict_img_size": False},
 }
 """settings for images of any size, by timm's module; other families need none or cannot"""
+ONE_SIZE = ("mvitv2",)
+"""families made for one size, whose tables of positions the meta device does not see run out"""
 ODD_SIZES = ((97, 130), (203, 317))
 """on which a model shows whether it takes any"""
 
@@ -116,7 +118,7 @@ def describe(model: str, **settings: Any) -> Extractor:
 def _divisor(model: str, body: nn.Module) -> int:
     """The smallest of 1, the finest and the coarsest stride that makes odd sizes fit."""
     strides = feature_info(body).reduction()
-    for divisor in (1, min(strides), max(strides)):
+    for divisor in (1, min(strides), max(strides)) if family(model) not in ONE_SIZE else ():
         if all(_fits(body, divisor, size) for size in ODD_SIZES):
             return divisor
     own = published_weights(model).input_size[-2:]

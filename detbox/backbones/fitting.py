@@ -13,12 +13,14 @@ import torch
 from timm import create_model
 from torch import Tensor
 
-from detbox.backbones.extractors import classifier_names
+from detbox.backbones.extractors import classifier_names, feature_info
 from detbox.backbones.layouts import COMPUTED, Names, layouts
 from detbox.backbones.own import STRIDES, OwnBackbone
 from detbox.backbones.timm import TimmBackbone
 
 Backbone = TimmBackbone | OwnBackbone
+NORM = re.compile(r"norms?\.?\d\.")
+"""output norms of levels, of which a detector may read fewer"""
 
 
 class Fit(NamedTuple):
@@ -107,24 +109,30 @@ def _fit(backbone: Backbone, stored: Mapping[str, Tensor], names: Names, prefix:
 
 
 def _foreign(backbone: Backbone, unused: list[str], known: set[str], prefix: str) -> list[str]:
-    """Names in rows of blocks that the backbone reads too: a deeper model's, or another's."""
-    rows = {row for name in known for row in _rows(name)}
-    suspects = [name for name in unused if name.startswith(prefix) and rows & set(_rows(name))]
-    # Stages beyond the last one that is read are parts of the same model.
-    if isinstance(backbone, OwnBackbone):
-        return suspects if backbone.strides[-1] == STRIDES[-1] else []
-    if not suspects:
+    """Names in blocks, or rows of blocks, that the backbone has: a deeper model's, or another's."""
+    if not _reads_all(backbone):  # then stages of its own may be left, under names of any layout
         return []
-    whole = {prefix + name for name in classifier_names(backbone.model)}
-    return [name for name in suspects if name not in whole]
+    rows = {row for name in known for row in _rows(name.removeprefix(prefix))}
+    below = [name.removeprefix(prefix) for name in unused if name.startswith(prefix)]
+    suspects = [name for name in below if rows & set(_rows(name)) and not NORM.match(name)]
+    if suspects and isinstance(backbone, TimmBackbone):
+        suspects = sorted(set(suspects) - set(classifier_names(backbone.model)))
+    return [prefix + name for name in suspects]
+
+
+def _reads_all(backbone: Backbone) -> bool:
+    if isinstance(backbone, OwnBackbone):
+        return backbone.strides[-1] == STRIDES[-1]
+    return backbone.levels[-1] == len(feature_info(backbone.body).info) - 1
 
 
 def _rows(name: str) -> list[str]:
-    """What stands before each number in a name: `layers.0.blocks.1` is in `layers.0.blocks`.
+    """What stands before each number: `layers.0.blocks.1` is in `layers.0.blocks`, `s1.b2` in `s1`.
 
     JAX has `block3/unit07` for it.
     """
-    return [name[: match.start()] for match in re.finditer(r"\.\d+(?=\.)|/[a-z]+\d+(?=/)", name)]
+    numbers = re.finditer(r"\.[a-z]*\d+(?=\.)|/[a-z]+\d+(?=/)", name)
+    return [name[: match.start()] for match in numbers]
 
 
 def _adapted(backbone: Backbone, stored: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -65,10 +65,13 @@ def adamw(
             backbone's own of `lr_factors`; for ViT, Swin and ConvNeXt.
 
     Raises:
-        ValueError: a given pattern is found in no parameter's name, or a decay that does not fit.
+        ValueError: a given pattern is found in no parameter's name, a negative factor, or a decay
+            that does not fit.
     """
     names = [name for name, _ in module.named_parameters()]
-    for pattern in lr_factors:
+    for pattern, factor in lr_factors.items():
+        if factor < 0:
+            raise ValueError(f"optimizer.lr_factors.{pattern}={factor} is negative; try 0.1")
         if pattern not in BACKBONE_SLOWER and not any(re.search(pattern, name) for name in names):
             raise ValueError(
                 f"optimizer.lr_factors: {pattern!r} is found in no parameter's name; "

@@ -20,7 +20,14 @@ FREE = [
     *("cspresnet50", "res2net50_14w_8s", "dm_nfnet_f0", "swinv2_cr_tiny_224", "vgg11"),
 ]
 WHOLE = {"hrnet_w18_small": 32, "dla34": 32}
-FIXED = ["maxvit_tiny_tf_224", "coatnet_0_rw_224", "levit_128", "hiera_tiny_224", "gcvit_tiny"]
+FIXED = [
+    "mvitv2_tiny",
+    "maxvit_tiny_tf_224",
+    "coatnet_0_rw_224",
+    "levit_128",
+    "hiera_tiny_224",
+    "gcvit_tiny",
+]
 MISLEADING = ["inception_v3", "mobilevitv2_050"]
 """maps of other sizes than their strides say"""
 

@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import Tensor
 
+from detbox.backbones import official_names
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import load_pretrained
 from detbox.registry import BACKBONES
@@ -41,6 +42,7 @@ def classifier(model: str = "resnet10t", value: float | None = None) -> dict[str
         ("vit_small_patch16_36x1_224", "vit_small_patch16_224"),
         ("efficientnet_b0", "tf_efficientnet_lite0"),
         ("pvt_v2_b1", "pvt_v2_b0"),
+        ("regnety_002", "regnetx_002"),
     ],
 )
 def test_a_relative_of_other_depth_or_parts_is_refused(
@@ -56,6 +58,30 @@ def test_stages_beyond_the_last_stride_may_be_left(model: str, tmp_path: Path) -
     _, line = load(classifier(model), tmp_path, model=model, strides=(4, 8))
     assert "not in the file" not in line
     assert "not used" in line
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "backbone.0."])
+@pytest.mark.parametrize("strides", [(8, 16, 32), (4, 8), (16,)])
+@pytest.mark.parametrize("model", ["swin_tiny_patch4_window7_224", "convnext_tiny"])
+def test_norms_and_stages_of_a_detector_that_are_not_read_may_be_left(
+    model: str, strides: tuple[int, ...], prefix: str, tmp_path: Path
+) -> None:
+    released = {"model": model, "strides": (4, 8, 16, 32), "out_norm": True}
+    source = BACKBONES.build({"name": "timm", **released})
+    names = official_names(source)
+    stored = {prefix + names[name][0]: each for name, each in source.state_dict().items()}
+    backbone, line = load({"model": stored}, tmp_path, model=model, strides=strides, out_norm=True)
+    assert "not in the file" not in line
+    for name, each in backbone.state_dict().items():
+        assert torch.equal(each, source.state_dict()[name])
+
+
+def test_a_runs_own_backbone_fills_one_of_fewer_levels(tmp_path: Path) -> None:
+    source = build(out_norm=True)
+    stored = {f"detector.backbone.{name}": each for name, each in source.state_dict().items()}
+    backbone, line = load({"state_dict": stored}, tmp_path, strides=(8,), out_norm=True)
+    assert "not in the file" not in line
+    assert torch.equal(backbone.norms["2"].weight, source.norms["2"].weight)
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,8 @@ def test_factors_come_from_the_command_line_beside_the_backbones() -> None:
     optimizer = OPTIMIZERS.build(detbox.compose(*given).optimizer, network())
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     assert rates == pytest.approx({"base": 1e-4, "backbone": 1e-4, "bias": 5e-5})
+
+
+def test_a_negative_factor_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"backbone=-1\.0 is negative"):
+        adamw(network(), lr_factors={"backbone": -1.0})
