@@ -57,6 +57,15 @@ def test_every_parameter_learns(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_without_encoder_layers_every_trainable_parameter_still_learns(variant: str) -> None:
+    detector, targets = build(variant, encoder_layers=0), objects(2, 1)
+    total_loss(detector(images(*SIZES), targets), targets).backward()
+    for name, parameter in detector.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    assert not detector.encoder.level_embed.requires_grad
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_an_image_is_detected_alike_in_any_company(variant: str) -> None:
     detector = build(variant, num_queries=4).eval()
     first = detector(images((48, 64), (32, 48)))
