@@ -19,6 +19,7 @@ from detbox.data.module import DataModule
 from detbox.engine import loggers, optimization, trainer
 from detbox.engine.module import DetectionModule
 from detbox.engine.optimization import Optimization
+from detbox.errors import SettingError
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
 from detbox.registry import (
@@ -140,7 +141,7 @@ def check_scores(cfg: DictConfig) -> None:
         given, other = ("softmax", "sigmoid") if softmax else ("sigmoid", "softmax")
         fitting = "cross_entropy", "hungarian_detr", "softmax"
         loss, matcher, postprocess = fitting if softmax else ("focal", "hungarian", "top")
-        raise ValueError(
+        raise SettingError(
             f"model={cfg.model.name} gives {given} scores, but {', '.join(wrong)} needs {other} "
             f"scores; try criterion={loss} matcher={matcher} postprocess={postprocess}"
         )
@@ -169,7 +170,7 @@ def number(key: str, value: object) -> float:
         ValueError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key} must be a number, got {value!r}")
+        raise SettingError(f"{key} must be a number, got {value!r}")
     return float(value)
 
 

@@ -15,13 +15,13 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox import tasks
 from detbox.checkpoints.run import read_checkpoint
 from detbox.engine.console import quiet
+from detbox.errors import DetboxError, MachineError, SettingError
 from detbox.explain import explain
 
 CONF = "pkg://detbox.conf"
@@ -80,14 +80,12 @@ def _run(command: Callable[[], Any], name: str) -> None:
     quiet()
     try:
         if name == "evaluate":
-            with _one_message():
-                sys.argv = _with_data_of_checkpoint(sys.argv)
+            sys.argv = _with_data_of_checkpoint(sys.argv)
         command()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain(error, sys.argv[1:], name))
-    except Exception as error:
-        _stop_if_meant_for_people(error)
-        raise
+    except DetboxError as error:
+        _stop(str(error))
 
 
 @contextmanager
@@ -97,11 +95,42 @@ def _one_message() -> Iterator[None]:
     A job of a multirun raises instead: the sweep goes on and its table shows the line.
     """
     try:
+        with _memory_watched():
+            yield
+    except DetboxError as error:
+        if _is_multirun():
+            raise
+        _stop(str(error))
+
+
+@contextmanager
+def _memory_watched() -> Iterator[None]:
+    """Say what to do when memory runs out, and keep the traceback in the run folder.
+
+    Raises:
+        MachineError: it did.
+    """
+    try:
         yield
-    except Exception as error:
-        if not _is_multirun():
-            _stop_if_meant_for_people(error)
-        raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        trace = _folder() / "out_of_memory.txt"
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text(traceback.format_exc(), encoding="utf-8")
+        told = str(error).splitlines() or ["host memory"]
+        raise MachineError(
+            f"out of memory ({told[0]}); try a smaller "
+            "data.batch_size, trainer.precision=bf16-mixed or backbone.checkpointing=true; "
+            f"the traceback is in {trace}"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has a class for it, the host Python's own or an allocator's text, MPS a text."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    texts = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
@@ -111,18 +140,6 @@ def _stop(message: str, code: int = 1) -> NoReturn:
 
 def _is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def _stop_if_meant_for_people(error: Exception) -> None:
-    """Errors that detbox itself raised say what to do; others are bugs and need their traceback."""
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    ours = Path(__file__).parent in raised_in.parents
-    told = str(error.args[0]) if error.args else ""
-    kinds = (ValueError, KeyError, RuntimeError, OSError)
-    # A bare word is what a dictionary raises by accident.
-    written = ours and isinstance(error, kinds) and " " in told
-    if written or isinstance(error, MisconfigurationException):
-        _stop(told if isinstance(error, KeyError) else str(error))
 
 
 def _folder() -> Path:
@@ -148,7 +165,7 @@ def _refuse_nested_launch(trainer: DictConfig) -> None:
     every = 1 if on_cpu else torch.cuda.device_count()
     count = every if chosen in ("auto", "-1") else int(chosen) if chosen.isdigit() else 2
     if count > 1:
-        raise ValueError(
+        raise SettingError(
             f"a multirun trains one job at a time on one device, got trainer.devices={chosen} "
             f"({count} devices); add trainer.devices=1, or start each job as a run of its own"
         )

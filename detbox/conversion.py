@@ -21,9 +21,10 @@ from detbox.checkpoints.run import read_checkpoint
 from detbox.checkpoints.transplant import class_tensors, transplant
 from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.engine.module import DetectionModule
+from detbox.errors import CheckpointError
+from detbox.messages import near, some
 from detbox.models.detector import Detector
 from detbox.predictor import load
-from detbox.registry import near, some
 from detbox.structures import LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -48,12 +49,12 @@ def convert(cfg: DictConfig) -> tuple[Path, str]:
     """
     known = ["detbox", "official", *LAYOUTS]
     if cfg.to not in known:
-        raise ValueError(f"to={cfg.to}: no such layout{near(str(cfg.to), known)}")
+        raise CheckpointError(f"to={cfg.to}: no such layout{near(str(cfg.to), known)}")
     source = Path(cfg.source).expanduser()
     default = source.with_suffix(".ckpt" if cfg.to == "detbox" else ".pth")
     target = Path(cfg.target).expanduser() if cfg.target else default
     if target.exists():
-        raise ValueError(f"{target} is there already; give target=FILE, or remove it")
+        raise CheckpointError(f"{target} is there already; give target=FILE, or remove it")
     content, line = _to_detbox(cfg, source) if cfg.to == "detbox" else _to_official(cfg, source)
     AtomicCheckpointIO().save_checkpoint(content, target)
     return target, line
@@ -112,7 +113,7 @@ def _num_classes(cfg: DictConfig, tensors: dict[str, Tensor]) -> int:
     found = [tensors[name].shape[0] - beyond for name, beyond in whole.items() if name in tensors]
     if found:
         return found[0]
-    raise ValueError(
+    raise CheckpointError(
         f"{cfg.source} has no class head that fits model={cfg.model.name}: "
         f"expected {some(list(whole), 2)}; {advice_on(detector, tensors)}"
     )
@@ -131,7 +132,7 @@ def _label_space(cfg: DictConfig, num_classes: int) -> LabelSpace:
         document = json.loads(Path(cfg.classes).expanduser().read_text(encoding="utf-8"))
         return given_label_space(document["categories"], num_classes)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
+        raise CheckpointError(
             f"classes={cfg.classes} is no COCO annotation file ({type(error).__name__}); "
             "give the one that the checkpoint was trained on"
         ) from error

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, distributed, nn
 
+from detbox.errors import SettingError
 from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets
 
 Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
@@ -32,7 +33,7 @@ class Criterion(nn.Module):
     ) -> None:
         super().__init__()
         if set(losses) != set(weights):
-            raise ValueError(
+            raise SettingError(
                 f"criterion needs one weight per loss, got losses {sorted(losses)} and weights "
                 f"{sorted(weights)}; set criterion.weights"
             )
@@ -40,7 +41,7 @@ class Criterion(nn.Module):
         self.group_weights = {group: dict(own) for group, own in (group_weights or {}).items()}
         for group, own in self.group_weights.items():
             if unknown := sorted(set(own) - set(losses)):
-                raise ValueError(
+                raise SettingError(
                     f"criterion.group_weights.{group} weighs {unknown}, "
                     f"expected some of the losses {sorted(losses)}"
                 )

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox.build import compose
-from detbox.registry import near
+from detbox.messages import near
 
 
 def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str:

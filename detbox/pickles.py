@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from detbox.errors import CheckpointError
+
 _SCALAR = np.float64(0).__reduce__()[0]
 ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
@@ -41,12 +43,12 @@ def read_safely(path: Path, *, mapped: bool = False) -> Any:
     # The unpickler raises whatever it trips over in a file that is something else.
     except Exception as error:
         if called := re.search(r"\bGLOBAL ([\w.]+)", str(error)):
-            raise ValueError(
+            raise CheckpointError(
                 f"{path} asks for {called[1]}, which no tensor needs; it was refused and nothing "
                 "was executed; save the tensors alone where the file was made: "
                 "torch.save({'model': model.state_dict()}, FILE)"
             ) from error
-        raise ValueError(
+        raise CheckpointError(
             f"{path} is no file of tensors as torch.save writes it "
             f"({type(error).__name__}); give a .pth or .ckpt file"
         ) from error

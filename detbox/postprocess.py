@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision import ops
 
 from detbox.boxes import to_xyxy
+from detbox.errors import SettingError
 from detbox.registry import POSTPROCESSES
 from detbox.structures import Detections, PredictionSet
 
@@ -23,7 +24,9 @@ class Postprocess:
 
     def __init__(self, num_select: int = 300, nms_iou: float | None = None) -> None:
         if num_select < 1:
-            raise ValueError(f"num_select must be at least 1, got {num_select}; the paper's is 300")
+            raise SettingError(
+                f"num_select must be at least 1, got {num_select}; the paper's is 300"
+            )
         self.num_select = num_select
         self.nms_iou = _share_or_none(nms_iou)
 
@@ -128,5 +131,5 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 
 def _share_or_none(nms_iou: float | None) -> float | None:
     if nms_iou is not None and not 0 <= nms_iou <= 1:
-        raise ValueError(f"nms_iou must lie in [0, 1], got {nms_iou}; None turns it off")
+        raise SettingError(f"nms_iou must lie in [0, 1], got {nms_iou}; None turns it off")
     return nms_iou

@@ -24,9 +24,10 @@ from detbox.data.dataset import Sample
 from detbox.data.images import UnreadableImageError, read_image
 from detbox.data.loading import collate
 from detbox.data.transforms import Recipe, fit, view
+from detbox.errors import CheckpointError, DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
+from detbox.messages import some
 from detbox.postprocess import Postprocess, select
-from detbox.registry import some
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
 Source: TypeAlias = "str | Path | Image.Image | np.ndarray"
@@ -163,10 +164,10 @@ def find_images(source: str | Path) -> list[Path]:
     matches = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
     files = sorted(match for match in matches if match.is_file())
     if not files and not path.is_dir():
-        raise FileNotFoundError(f"no file, folder or match for {source}; quote a pattern's stars")
+        raise MissingFileError(f"no file, folder or match for {source}; quote a pattern's stars")
     images = [file for file in files if file.suffix.lower() in _image_suffixes()]
     if not images:
-        raise ValueError(f"{source} holds {len(files)} files but no image; give FILE, FOLDER, GLOB")
+        raise DataError(f"{source} holds {len(files)} files but no image; give FILE, FOLDER, GLOB")
     others = [file.name for file in files if file.suffix.lower() not in _image_suffixes()]
     if others:
         logger.warning("%d files are no images: %s", len(others), some(others))
@@ -186,7 +187,7 @@ def predict_to_folder(
         ValueError: not one picture could be read, or a source lies in `folder`.
     """
     if any(source.resolve().parent == folder.resolve() for source in sources):
-        raise ValueError(f"pictures would be written among their sources; not into {folder}")
+        raise SettingError(f"pictures would be written among their sources; not into {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
@@ -212,7 +213,7 @@ def predict_to_folder(
         files = [entry["file"] for entry in skipped]
         logger.warning("%d images could not be read: %s", len(files), some(files))
     if not images:
-        raise ValueError(f"none of {len(skipped)} images could be read; see {written.predictions}")
+        raise DataError(f"none of {len(skipped)} images could be read; see {written.predictions}")
     return written
 
 
@@ -229,7 +230,7 @@ def _fill(detector: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     }
     told = [f"{len(names)} {fault} ({some(names)})" for fault, names in faults.items() if names]
     if told:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} does not fit the configuration stored in it: tensors {', '.join(told)}; "
             "was it written by another version of detbox?"
         )
@@ -243,7 +244,7 @@ def _recipe(data: DictConfig) -> Recipe:
     elif "image_size" in data:
         short, longest = data.image_size, max([*data.train_sizes, data.image_size])
     else:
-        raise ValueError(f"data {data.name!r} has neither eval_size nor image_size; add one")
+        raise SettingError(f"data {data.name!r} has neither eval_size nor image_size; add one")
     return Recipe((short,), short, longest, False, (), (), 0.0, 0.0)
 
 
@@ -252,7 +253,7 @@ def _checked_device(name: str) -> torch.device:
     kinds["mps"] = torch.backends.mps.is_available()
     if not kinds.get(name.partition(":")[0], False):
         available = ", ".join(kind for kind, there in kinds.items() if there)
-        raise ValueError(f"device={name}: torch sees none here; choose auto or {available}")
+        raise SettingError(f"device={name}: torch sees none here; choose auto or {available}")
     return torch.device(name)
 
 

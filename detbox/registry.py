@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+
+from detbox.errors import SettingError, UnknownNameError
+from detbox.messages import near
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -67,12 +69,14 @@ class Registry:
         settings = _plain(config)
         name = settings.pop("name", None)
         if name not in self._builders:
-            raise KeyError(f"unknown {self.kind} {name!r}{near(str(name), self.names())}")
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{near(str(name), self.names())}")
         builder = self._builders[name]
         known = _settings_of(builder)
         for key, value in settings.items():
             if key not in known:
-                raise KeyError(f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}")
+                raise UnknownNameError(
+                    f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}"
+                )
             _check_choice(f"{self.kind}.{key}", value, typing.get_type_hints(builder).get(key))
         return partial(builder, **settings)
 
@@ -80,27 +84,7 @@ class Registry:
 def _check_choice(key: str, value: Any, hint: Any) -> None:
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     if choices and value not in choices:
-        raise ValueError(f"{key} has no choice {value!r}{near(str(value), list(choices))}")
-
-
-def near(name: str, known: list[str]) -> str:
-    """The ending of an error message on an unknown name: the nearest ones, or the first 40."""
-    matches = get_close_matches(name, known, n=3, cutoff=0.6)
-    matches = matches or [each for each in known if name and name in each][:3]
-    if matches:
-        return f"; did you mean {' or '.join(map(repr, matches))}?"
-    return f"; choose one of {some(known, 40)}"
-
-
-def some(names: Sequence[str], shown: int = 5) -> str:
-    """The first names and how many more there are, for a message; "none" if there are none."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return (", ".join(names[:shown]) or "none") + more
-
-
-def listed(values: Sequence[int]) -> str:
-    """Numbers as they are typed on a command line, without spaces: `[8,16,32]`."""
-    return f"[{','.join(map(str, values))}]"
+        raise SettingError(f"{key} has no choice {value!r}{near(str(value), list(choices))}")
 
 
 def _settings_of(builder: Callable[..., Any]) -> list[str]:
@@ -142,7 +126,7 @@ def _plain(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
     if not isinstance(config, DictConfig):
         return dict(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
-        raise ValueError(f"{missing[0]} is missing; give {missing[0]}=VALUE")
+        raise SettingError(f"{missing[0]} is missing; give {missing[0]}=VALUE")
     container = OmegaConf.to_container(config, resolve=True)
     return dict(typing.cast("dict[str, Any]", container))
 
@@ -172,6 +156,4 @@ __all__ = [
     "SCHEDULES",
     "TRAINERS",
     "Registry",
-    "near",
-    "some",
 ]

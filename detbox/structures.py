@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from detbox.errors import DataError
+
 
 class ImageBatch(NamedTuple):
     """Images of unequal size in one tensor, padded with zeros on the right and below.
@@ -212,7 +214,7 @@ class LabelSpace:
         ordered = sorted(categories, key=lambda category: category["id"])
         ids = tuple(int(category["id"]) for category in ordered)
         if len(set(ids)) != len(ids):
-            raise ValueError(f"category ids must be unique, got {ids}; mend `categories`")
+            raise DataError(f"category ids must be unique, got {ids}; mend `categories`")
         return cls(tuple(str(category["name"]) for category in ordered), ids)
 
     def to_dict(self) -> dict[str, list]:

@@ -20,6 +20,7 @@ from detbox.engine.console import say
 from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
 from detbox.engine.module import DetectionModule
 from detbox.engine.seeding import SeedEveryStep
+from detbox.errors import SettingError
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.evaluation.metrics import tables
@@ -44,7 +45,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         ValueError, FileNotFoundError: the data, the checkpoint or a setting cannot be used.
     """
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+        raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     cfg = settled(cfg)
     ops.configure(cfg.op)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -154,7 +155,7 @@ def settled(cfg: DictConfig) -> DictConfig:
 def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) -> None:
     """From the checkpoint to resume, from the one to start from, or of the backbone alone."""
     if cfg.ckpt is not None and cfg.init is not None:
-        raise ValueError(
+        raise SettingError(
             f"ckpt={cfg.ckpt} resumes a run and init={cfg.init} starts one; give one of the two"
         )
     if cfg.ckpt is not None:
@@ -173,7 +174,7 @@ def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
 
 def _require(cfg: DictConfig, key: str, example: str) -> None:
     if OmegaConf.is_missing(cfg, key):
-        raise ValueError(f"{key} is missing; give {key}={example}")
+        raise SettingError(f"{key} is missing; give {key}={example}")
 
 
 def _report(trainer: pl.Trainer, evaluation: CocoEvaluation, folder: Path) -> dict[str, float]:

@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "messages"),
     ("structures", "boxes", "pickles", "registry"),
     ("ops",),
     ("layers",),

@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from detbox.registry import Registry, some
+from detbox.messages import some
+from detbox.registry import Registry
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from detbox.errors import SettingError
+
 
 class RecomputedStage(nn.Sequential):
     """Modules in a row whose activations are computed again in the backward pass."""
@@ -43,7 +45,7 @@ def recompute_stages(body: nn.Module, model: str) -> None:
             row.__class__ = RecomputedStage
         return
     if not stages and not hasattr(body, "grad_checkpointing"):
-        raise ValueError(
+        raise SettingError(
             f"backbone.model={model} cannot compute its activations again; leave "
             "backbone.checkpointing=false"
         )

@@ -22,7 +22,9 @@ from detbox.backbones.factorised import (
 )
 from detbox.backbones.own import Levels, OwnBackbone, check_stages, freeze_stages, initialise
 from detbox.backbones.settings import check_drop_path, enlarged
-from detbox.registry import BACKBONES, listed
+from detbox.errors import SettingError
+from detbox.messages import listed
+from detbox.registry import BACKBONES
 
 PARALLEL = ("2", "3", "4")
 """stages that exchange their maps"""
@@ -225,7 +227,7 @@ def check_parallel(depth: int, widths: Sequence[int], mlp_ratios: Sequence[int])
         ValueError: a negative depth, or unequal widths or ratios of the last three stages.
     """
     if depth < 0 or (depth and max(len(set(widths[1:])), len(set(mlp_ratios[1:]))) > 1):
-        raise ValueError(
+        raise SettingError(
             f"backbone.parallel_depth={depth}: 0 or more blocks add maps of the last three stages, "
             "whose widths and ratios are equal; got "
             f"backbone.widths={listed(widths)} backbone.mlp_ratios={listed(mlp_ratios)}"

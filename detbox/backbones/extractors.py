@@ -11,7 +11,8 @@ from timm import create_model, list_models, list_pretrained, model_entrypoint
 from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
-from detbox.registry import near
+from detbox.errors import SettingError
+from detbox.messages import near
 
 # timm fits windows to one image size; without these it refuses any other and drops the shift of
 # stages that were as small as their window.
@@ -87,7 +88,7 @@ def check_name(model: str) -> None:
     """
     known = list_pretrained() if "." in model else list_models()
     if model not in known:  # timm still builds older names, but knows nothing of their weights
-        raise ValueError(f"timm has no backbone.model={model!r}{near(model, known)}")
+        raise SettingError(f"timm has no backbone.model={model!r}{near(model, known)}")
 
 
 @cache
@@ -107,7 +108,7 @@ def describe(model: str, **settings: Any) -> Extractor:
     except (TypeError, AssertionError, RuntimeError) as error:  # by model and setting
         given = {"drop_path_rate": "backbone.drop_path=0", "output_stride": "output_stride=32"}
         ways = "".join(f"{given[setting]} or " for setting in settings)
-        raise ValueError(
+        raise SettingError(
             f"backbone.model={model} gives no feature maps with {settings or 'any setting'} "
             f"({error}); try {ways}another backbone.model"
         ) from error
@@ -124,7 +125,7 @@ def _divisor(model: str, body: nn.Module) -> int:
     own = published_weights(model).input_size[-2:]
     if _sizes(body, *own) is None:
         return 1  # without memory it cannot be tried
-    raise ValueError(
+    raise SettingError(
         f"backbone.model={model} takes pictures of {own[0]}x{own[1]} alone, or gives maps of other "
         f"sizes than its strides {strides} say; take another, such as one of ResNet, ConvNeXt, "
         "Swin, PVT, MobileNet, EfficientNet, DINOv2 or DINOv3"

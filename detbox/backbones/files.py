@@ -15,8 +15,9 @@ from torch import Tensor
 from detbox.backbones.fitting import Fit, best_fit
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone
+from detbox.errors import CheckpointError, MissingFileError
+from detbox.messages import some
 from detbox.pickles import read_safely
-from detbox.registry import some
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
 """under which trainings keep tensors; averaged ones go first, as in timm"""
@@ -54,14 +55,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
-        raise FileNotFoundError(f"backbone.weights={path} is {kind}; give a weights file")
+        raise MissingFileError(f"backbone.weights={path} is {kind}; give a weights file")
     content = _unwrapped(_read(path))
     named = content.items() if isinstance(content, dict) else ()
     tensors = {n: v for n, v in named if isinstance(n, str) and isinstance(v, Tensor)}
     broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken or not tensors:
         fault = f"not finite: {some(broken)}" if broken else f"it has {_told(content)}"
-        raise ValueError(
+        raise CheckpointError(
             f"{path} holds no usable tensors by name ({fault}); backbone.weights takes a state "
             "dict saved as .pth, .safetensors or .npz"
         )
@@ -87,7 +88,7 @@ def _read(path: Path) -> Any:
             arrays = dict(np.load(path))
             return {name: _reordered(name, torch.from_numpy(arrays[name])) for name in arrays}
     except (SafetensorError, BadZipFile, TypeError, ValueError, EOFError, OSError) as error:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} is no readable {path.suffix} file of tensors ({type(error).__name__}); "
             "backbone.weights takes a state dict saved as .pth, .safetensors or .npz"
         ) from error
@@ -103,7 +104,7 @@ def _check(backbone: TimmBackbone | OwnBackbone, fit: Fit, path: str | Path) -> 
     if not fit.is_whole:
         absent = [name for name in fit.missing if not name.startswith("norms.")]
         total = len(fit.found) + len(fit.missing) + len(fit.reshaped)
-        raise ValueError(
+        raise CheckpointError(
             f"{path} is of another model than {backbone.model}: expected {total} tensors, "
             f"{len(absent)} absent ({some(absent)}), {len(fit.reshaped)} of another shape "
             f"({some(fit.reshaped)}); parts that it has not: {some(fit.foreign or fit.unused, 3)}; "

@@ -17,6 +17,7 @@ from detbox.backbones.extractors import classifier_names, feature_info
 from detbox.backbones.layouts import COMPUTED, Names, layouts
 from detbox.backbones.own import STRIDES, OwnBackbone
 from detbox.backbones.timm import TimmBackbone
+from detbox.errors import CheckpointError
 
 Backbone = TimmBackbone | OwnBackbone
 NORM = re.compile(r"norms?\.?\d\.")
@@ -77,7 +78,7 @@ def _best(backbone: Backbone, stored: Mapping[str, Tensor], note: str) -> Fit:
     best = fits[layout, prefix]
     equal = [other for (same, other), fit in fits.items() if same == layout and fit.is_whole]
     if best.is_whole and len(equal) > 1:
-        raise ValueError(
+        raise CheckpointError(
             f"the file holds {backbone.model} more than once, below {' and '.join(equal)}; "
             "save the one you want: torch.save({'model': tensors}, FILE)"
         )

@@ -12,7 +12,8 @@ from torch import nn
 
 from detbox.backbones.freezing import ALL, freeze, names_up_to
 from detbox.backbones.settings import check_pretrained
-from detbox.registry import listed
+from detbox.errors import SettingError
+from detbox.messages import listed
 
 HEADS = 8
 """of the attention in CoaT and MPViT"""
@@ -66,7 +67,7 @@ class OwnBackbone(nn.Module):
         super().__init__()
         strides = list(chosen.strides)
         if not strides or not set(strides) <= set(STRIDES) or strides != sorted(set(strides)):
-            raise ValueError(
+            raise SettingError(
                 f"backbone.strides are rising strides of {self.model}, some of {list(STRIDES)}; "
                 f"got {strides}; choose among them"
             )
@@ -121,7 +122,7 @@ def freeze_stages(backbone: OwnBackbone, stages: int, *, norms: bool = False) ->
     stages_of = backbone.get_submodule("stages")
     names = [f"stages.{name}." for name, _ in stages_of.named_children()]
     if stages != ALL and not 0 <= stages <= len(names):
-        raise ValueError(
+        raise SettingError(
             f"backbone.frozen_stages={stages}, but {backbone.model} has {len(names)} stages up to "
             f"stride {backbone.strides[-1]}; choose 0 to {len(names)}, or -1 for all"
         )
@@ -153,12 +154,12 @@ def check_stages(widths: Sequence[int], **settings: Sequence[int]) -> None:
     """
     for name, values in {"widths": widths, **settings}.items():
         if len(values) != len(STRIDES) or min(values) < 1:
-            raise ValueError(
+            raise SettingError(
                 f"backbone.{name} has one positive number for each of {len(STRIDES)} stages; "
                 f"got {list(values)}"
             )
     if uneven := [width for width in widths if width % HEADS]:
-        raise ValueError(
+        raise SettingError(
             f"backbone.widths={listed(widths)} must be multiples of {HEADS}, the number of heads; "
             f"got {uneven[0]}, try {max(1, round(uneven[0] / HEADS)) * HEADS}"
         )

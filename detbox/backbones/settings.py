@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.errors import SettingError
+
 PRETRAINED = ("auto", "true", "false")
 
 
@@ -16,7 +18,7 @@ def check_pretrained(pretrained: str) -> str:
     """
     pretrained = str(pretrained).lower()
     if pretrained not in PRETRAINED:
-        raise ValueError(
+        raise SettingError(
             f"backbone.pretrained is one of {', '.join(PRETRAINED)}; got {pretrained!r}"
         )
     return pretrained
@@ -29,7 +31,7 @@ def check_drop_path(drop_path: float) -> None:
         ValueError: it is.
     """
     if not 0 <= drop_path < 1:
-        raise ValueError(
+        raise SettingError(
             f"backbone.drop_path={drop_path} is outside [0, 1); try 0.2, or 0 for none"
         )
 

@@ -20,8 +20,10 @@ from detbox.backbones.extractors import (
 from detbox.backbones.freezing import ALL, freeze, names_up_to
 from detbox.backbones.settings import check_drop_path, check_pretrained, enlarged
 from detbox.backbones.swin import pad_before_shifting
+from detbox.errors import SettingError
 from detbox.layers.norm import MapNorm
-from detbox.registry import BACKBONES, listed
+from detbox.messages import listed
+from detbox.registry import BACKBONES
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -115,7 +117,7 @@ def timm(
     check_drop_path(drop_path)
     check_name(model)
     if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(f"backbone.output_stride={output_stride} is none of {OUTPUT_STRIDES}")
+        raise SettingError(f"backbone.output_stride={output_stride} is none of {OUTPUT_STRIDES}")
     settings: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
     settings |= {"drop_path_rate": drop_path} if drop_path else {}
     known = describe(model, **settings)
@@ -142,7 +144,7 @@ def _levels(model: str, strides: Sequence[int], reductions: Sequence[int]) -> li
     known = {stride: index for index, stride in enumerate(reductions)}
     missing = [stride for stride in strides if stride not in known]
     if missing or not strides or list(strides) != sorted(set(strides)):
-        raise ValueError(
+        raise SettingError(
             f"backbone.strides are rising strides of {model}, some of {sorted(known)}; "
             f"got {list(strides)}; try backbone.strides={listed(sorted(known)[-len(strides) :])} "
             "or another backbone.model"
@@ -161,7 +163,7 @@ def _names_up_to(body: nn.Module, stages: int) -> set[str]:
     prefixes = (f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
     if stages < 0 or not end or not names_up_to(body, *prefixes):
         fitting = [str(stage) for stage in (1, 2, 3, 4) if 2 ** (stage + 1) in ends]
-        raise ValueError(
+        raise SettingError(
             f"backbone.frozen_stages={stages} ends at stride {stride}, the backbone has strides "
             f"{sorted(ends)}; try backbone.frozen_stages={' or '.join([*fitting, '-1'])} (-1: all)"
         )

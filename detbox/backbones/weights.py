@@ -18,6 +18,7 @@ from detbox.backbones.files import load_file
 from detbox.backbones.freezing import way_to_thaw
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone
+from detbox.errors import DetboxError
 
 PATIENCE = 1.0
 """seconds to wait for the model hub before it counts as out of reach"""
@@ -25,7 +26,7 @@ PATIENCE = 1.0
 logger = logging.getLogger("detbox")
 
 
-class WeightsUnavailableError(RuntimeError):
+class WeightsUnavailableError(DetboxError, RuntimeError):
     """No pretrained weights where they are needed; the message says what to do."""
 
 

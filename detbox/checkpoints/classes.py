@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from detbox.errors import CheckpointError
 from detbox.structures import LabelSpace
 
 _NAMES = """
@@ -53,7 +54,7 @@ def given_label_space(categories: Sequence[dict], num_classes: int) -> LabelSpac
         return space
     largest = max(space.category_ids, default=0)
     if num_classes != largest + 1:
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint tells {num_classes} classes apart, the annotations have {len(space)} "
             f"with ids up to {largest} (expected {len(space)} or {largest + 1}); give the "
             "annotations that it was trained on"

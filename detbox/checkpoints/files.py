@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from detbox.errors import CheckpointError, MissingFileError
+from detbox.messages import some
 from detbox.pickles import read_safely
-from detbox.registry import some
 
 PLACES = ("model", "state_dict")
 """where official files keep their tensors"""
@@ -21,11 +22,11 @@ def read_official(path: Path) -> dict[str, Tensor]:
         ValueError: the file holds no tensors by name, or is a checkpoint of detbox.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; give the path of a .pth file")
+        raise MissingFileError(f"no checkpoint at {path}; give the path of a .pth file")
     content = read_safely(path)
     found = content if isinstance(content, dict) else {}
     if "detbox" in found:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} is a checkpoint of detbox; read it with detbox.load, or write it in the "
             "official layout: python tools/convert_checkpoint.py to=official source=FILE"
         )
@@ -35,7 +36,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
     }
     if not tensors:
         got = some([str(key) for key in found]) if found else type(content).__name__
-        raise ValueError(
+        raise CheckpointError(
             f"{path} holds no detector: expected tensors by name, alone or under 'model', "
             f"got {got}; give the file that the official training wrote"
         )

@@ -24,8 +24,9 @@ from detbox.checkpoints import (
     dn_deformable_detr,
     dn_detr,
 )
+from detbox.errors import CheckpointError
+from detbox.messages import some
 from detbox.models.detector import Detector
-from detbox.registry import some
 
 Rules = tuple[tuple[str, tuple[str, ...]], ...]
 """Prefix of ours -> prefixes of theirs, first hit wins; `{layer}`: once per decoder layer;
@@ -89,7 +90,7 @@ def official_names(detector: Detector, layout: str | None = None) -> dict[str, t
     for name in _own_names(detector):
         names[name] = _renamed(name, LAYOUTS[chosen].rules, num_layers)
         if not names[name]:
-            raise ValueError(f"{name} has no name in layout {chosen!r}; {_TO_ADD}")
+            raise CheckpointError(f"{name} has no name in layout {chosen!r}; {_TO_ADD}")
     return names
 
 
@@ -113,7 +114,7 @@ def layouts_of(detector: Detector) -> list[str]:
         return sorted(fitting, key=lambda name: _idle(own, fitting[name]))
     unnamed = {name: _unnamed(own, layout) for name, layout in LAYOUTS.items()}
     nearest = min(unnamed, key=lambda name: len(unnamed[name]))
-    raise ValueError(
+    raise CheckpointError(
         f"no official layout names all tensors of this detector; the nearest, {nearest!r}, lacks "
         f"{some(unnamed[nearest])}; {_TO_ADD}"
     )

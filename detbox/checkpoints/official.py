@@ -18,8 +18,9 @@ from detbox.checkpoints.layouts import (
     layouts_of,
     official_names,
 )
+from detbox.errors import CheckpointError
+from detbox.messages import some
 from detbox.models.detector import Detector
-from detbox.registry import some
 
 
 class Report(NamedTuple):
@@ -173,4 +174,4 @@ def _refuse(report: Report, advice: str) -> None:
     }
     told = [f"{fault}: {some(names)}" for fault, names in faults.items() if names]
     if told:
-        raise ValueError(f"the checkpoint {'; it '.join(told)}; {advice}")
+        raise CheckpointError(f"the checkpoint {'; it '.join(told)}; {advice}")

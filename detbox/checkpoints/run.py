@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from detbox.errors import CheckpointError, MissingFileError
+from detbox.messages import some
 from detbox.pickles import read_safely
-from detbox.registry import some
 from detbox.structures import LabelSpace
 
 BUILT_FROM = ("backbone", "neck", "model")
@@ -25,13 +26,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no checkpoint at {file}; training writes them to checkpoints/ in its run folder"
         )
     content = read_safely(file, mapped=True)
     missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
     if missing:
-        raise ValueError(
+        raise CheckpointError(
             f"{file} is no detbox checkpoint: it lacks {sorted(missing)}; "
             "convert an official one with tools/convert_checkpoint.py"
         )
@@ -47,7 +48,7 @@ def check_resumable(
         ValueError: names the settings, or the classes, with both values.
     """
     if "optimizer_states" not in content:
-        raise ValueError(
+        raise CheckpointError(
             "the checkpoint holds weights alone, so there is no run to resume; start from them "
             "with init=FILE in place of ckpt=FILE"
         )
@@ -56,10 +57,10 @@ def check_resumable(
     differ = [key for key in then | now if key not in FREE and then.get(key) != now.get(key)]
     if differ:
         told = ", ".join(f"{key}={then.get(key)} (this run: {now.get(key)})" for key in differ)
-        raise ValueError(f"the checkpoint was trained with {told}; give the same settings")
+        raise CheckpointError(f"the checkpoint was trained with {told}; give the same settings")
     trained = LabelSpace.from_dict(content["detbox"]["label_space"])
     if trained != label_space:
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint knows the classes {_classes(trained)}, "
             f"the data {_classes(label_space)}; resume on the same data"
         )

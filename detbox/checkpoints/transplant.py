@@ -9,7 +9,8 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from detbox.registry import some
+from detbox.errors import CheckpointError
+from detbox.messages import some
 from detbox.structures import LabelSpace
 
 
@@ -131,7 +132,7 @@ def _check(
         and stored[name].shape[1 if name in class_rows else 0 :] != comparable(name)
     ]
     if missing or unlike:
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint is of another detector: it lacks {some(missing)}; of another shape: "
             f"{some(unlike)}; give the backbone, neck and model settings that it was made with"
         )

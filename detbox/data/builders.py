@@ -9,6 +9,7 @@ from detbox.data.module import DataModule, Loading
 from detbox.data.repairs import warn
 from detbox.data.shapes import ensure_shapes
 from detbox.data.transforms import Recipe
+from detbox.errors import DataError, MissingFileError
 from detbox.registry import DATA
 
 COCO_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
@@ -60,7 +61,7 @@ def coco(
     if folder is not None:
         train, val = _found(folder, train, val)
     if train is None and val is None:
-        raise ValueError(
+        raise DataError(
             f"data=coco needs data.root=FOLDER with {LAYOUTS}"
             + (f"; {folder} has none of them" if folder else "")
             + "; or name data.train_images, data.train_annotations, data.val_images and "
@@ -102,7 +103,7 @@ def _existing(root: str | None) -> Path | None:
         return None
     folder = Path(root).expanduser().absolute()
     if not folder.is_dir():
-        raise FileNotFoundError(f"data.root={root}: there is no folder {folder}; mend the path")
+        raise MissingFileError(f"data.root={root}: there is no folder {folder}; mend the path")
     return folder
 
 
@@ -113,7 +114,7 @@ def _named(
         return None
     if images is None or annotations is None:
         given = "images" if annotations is None else "annotations"
-        raise ValueError(
+        raise DataError(
             f"data.{split}_images and data.{split}_annotations go together, "
             f"got only data.{split}_{given}; set the other as well"
         )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from detbox.data.repairs import Repairs
+from detbox.errors import DataError, MissingFileError
 from detbox.structures import LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -114,29 +115,25 @@ def read_split(folder: Path, annotation_file: Path) -> CocoSplit:
 
 def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
     if not file.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"expected COCO annotations at {file}, there is no such file; "
             "set data.root, or data.train_annotations and data.val_annotations"
         )
     try:
         document = json.loads(file.read_bytes())
     except ValueError as error:
-        raise ValueError(
-            f"{file} is no valid JSON ({error}); export or download it again"
-        ) from None
+        raise DataError(f"{file} is no valid JSON ({error}); export or download it again") from None
     for key in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise ValueError(
+            raise DataError(
                 f"expected a COCO file with the lists images, annotations and categories, "
                 f"{file} lacks {key!r}; export it as 'COCO detection'"
             )
     for key in ("images", "annotations", "categories"):
         if not all(isinstance(entry, dict) for entry in document[key]):
-            raise ValueError(f"{file}: expected {key!r} to hold objects only; mend the file")
+            raise DataError(f"{file}: expected {key!r} to hold objects only; mend the file")
         if not document[key] and key != "annotations":
-            raise ValueError(
-                f"{file}: {key!r} is empty, expected at least one entry; mend the file"
-            )
+            raise DataError(f"{file}: {key!r} is empty, expected at least one entry; mend the file")
     return document
 
 
@@ -144,11 +141,11 @@ def _label_space(categories: list[dict[str, Any]], file: Path) -> LabelSpace:
     try:
         return LabelSpace.from_categories(categories)
     except (KeyError, TypeError) as error:
-        raise ValueError(
+        raise DataError(
             f"{file}: every category needs 'id' and 'name', one has no {error}"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
+        raise DataError(f"{file}: {error}") from None
 
 
 def _image_table(images: list[dict[str, Any]], file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +155,7 @@ def _image_table(images: list[dict[str, Any]], file: Path) -> tuple[np.ndarray, 
         named = isinstance(image.get("file_name"), str)
         if not (sized and named and isinstance(image.get("id"), int)):
             shown = {key: image.get(key) for key in ("id", "height", "width", "file_name")}
-            raise ValueError(
+            raise DataError(
                 f"{file}: every image needs a whole number 'id', 'height' and 'width' in pixels "
                 f"and a 'file_name', got {shown}; mend the entry"
             )
@@ -171,7 +168,7 @@ def _refuse_duplicates(ids: np.ndarray, kind: str, file: Path) -> None:
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
         repeated = unique[counts > 1]
-        raise ValueError(
+        raise DataError(
             f"{file}: {kind} ids must be unique, {len(repeated)} are repeated "
             f"(first: {repeated[0]}); renumber them"
         )
@@ -180,7 +177,7 @@ def _refuse_duplicates(ids: np.ndarray, kind: str, file: Path) -> None:
 def _count_missing_files(folder: Path, names: list[str], file: Path, repairs: Repairs) -> None:
     """One listing per folder: a look-up per file would take minutes on network storage."""
     if not folder.is_dir():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"expected the images of {file.name} in {folder}, there is no such folder; "
             "set data.root, or data.train_images and data.val_images"
         )
@@ -190,7 +187,7 @@ def _count_missing_files(folder: Path, names: list[str], file: Path, repairs: Re
             present.update(os.path.join(parent, name) for name in os.listdir(folder / parent))
     missing = [name for name in names if os.path.join(*os.path.split(name)) not in present]
     if len(missing) == len(names):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"none of the {len(names)} images of {file.name} is in {folder} (first: {names[0]}); "
             "set data.train_images or data.val_images to the folder that 'file_name' starts from"
         )

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from detbox.data import transforms
 from detbox.data.coco import CocoSplit
 from detbox.data.images import UnreadableImageError, decode
+from detbox.errors import DataError
 
 AUGMENT, REPLACE = 1, 2
 """which random stream of an index"""
@@ -62,7 +63,7 @@ class TrainingSet(Dataset[Sample]):
             random = np.random.default_rng((self.seed, epoch, index, AUGMENT))
             view = transforms.augment(view, self.recipe, random)
             return _sample(self.split, index, view, (*troubles, *own))
-        raise RuntimeError(
+        raise DataError(
             f"{ATTEMPTS} images in a row are unreadable in {self.split.folder} "
             f"(last: {troubles[-1][1]}); restore the files"
         )

@@ -17,6 +17,8 @@ import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 
+from detbox.errors import DataError, DetboxError
+
 logger = logging.getLogger("detbox")
 
 UPRIGHT = {
@@ -33,7 +35,7 @@ TRUNCATED = "truncated, decoded as far as it goes"
 OTHER_SIZE = "not of the annotated size, boxes taken as shares of the annotated size"
 
 
-class UnreadableImageError(OSError):
+class UnreadableImageError(DetboxError, OSError):
     """A picture that is missing or cannot be decoded."""
 
 
@@ -148,7 +150,7 @@ def _from_array(array: np.ndarray) -> Tensor:
         array = array[..., None]
     expected = array.ndim == 3 and array.shape[-1] in (1, 3, 4) and array.size > 0
     if array.dtype != np.uint8 or not expected:
-        raise ValueError(
+        raise DataError(
             "expected a uint8 RGB array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
             f"got {array.dtype} {array.shape}; scale to 0..255 and put channels last"
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from detbox.errors import DataError
+
 NAMES = {"train": ("train",), "val": ("val", "valid")}
 LAYOUTS = (
     "annotations/instances_train*.json with train*/ (and the same for val), "
@@ -32,7 +34,7 @@ def find_split(root: Path, split: str) -> Source | None:
         found = [source for source in found if source.images.is_dir()] or found
     if len(found) > 1:
         files = ", ".join(str(source.annotations.relative_to(root)) for source in found)
-        raise ValueError(
+        raise DataError(
             f"expected one {split} split in {root}, found {files}; "
             f"choose with data.{split}_images and data.{split}_annotations"
         )

@@ -15,6 +15,7 @@ from detbox.data.layout import LAYOUTS, Source
 from detbox.data.loading import Loader
 from detbox.data.sampling import EpochBatches, evaluation_batches, training_batches
 from detbox.data.transforms import Recipe
+from detbox.errors import DataError
 from detbox.structures import LabelSpace
 
 
@@ -56,7 +57,7 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if min(loading.batch_size, loading.eval_batch_size) < 1 or loading.workers < 0:
-            raise ValueError(f"expected positive batch sizes and workers >= 0, got {loading}")
+            raise DataError(f"expected positive batch sizes and workers >= 0, got {loading}")
         self.sources = {"train": train, "val": val}
         self.recipe = recipe
         self.loading = loading
@@ -122,7 +123,7 @@ class DataModule(pl.LightningDataModule):
     def _source(self, split: str) -> Source:
         source = self.sources[split]
         if source is None:
-            raise ValueError(
+            raise DataError(
                 f"expected a {split} split, found none; set data.{split}_images and "
                 f"data.{split}_annotations, or a data.root with {LAYOUTS}"
             )
@@ -135,7 +136,7 @@ def _require_equal(train: CocoSplit, val: CocoSplit) -> None:
         for split in (train, val)
     )
     if ours != theirs:
-        raise ValueError(
+        raise DataError(
             "training and validation need the same categories, by id and name; only in "
             f"{train.annotation_file.name}: {sorted(ours - theirs)}, only in "
             f"{val.annotation_file.name}: {sorted(theirs - ours)}; make 'categories' agree"

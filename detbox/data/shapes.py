@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from detbox.data.drawing import NAMES, draw_scene
+from detbox.errors import MachineError, SettingError
 
 logger = logging.getLogger("detbox")
 
@@ -30,7 +31,7 @@ def ensure_shapes(image_size: int, counts: dict[str, int]) -> Path:
         RuntimeError: the cache folder cannot be written.
     """
     if image_size < 32 or min(counts.values()) < 1:
-        raise ValueError(
+        raise SettingError(
             f"expected image_size >= 32 and at least one image per split, got {image_size} and "
             f"{counts}; try data.image_size=128 data.train_images=1500 data.val_images=200"
         )
@@ -42,7 +43,7 @@ def ensure_shapes(image_size: int, counts: dict[str, int]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
     except OSError as error:
-        raise RuntimeError(
+        raise MachineError(
             f"cannot write to {folder.parent} ({error}); set DETBOX_CACHE to a folder of yours"
         ) from None
     logger.info("drawing %d pictures into %s", sum(counts.values()), folder)

@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from detbox.boxes import to_cxcywh, to_xyxy
+from detbox.errors import SettingError
 
 
 class View(NamedTuple):
@@ -57,23 +58,23 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be drawn from."""
         if not self.train_sizes or min(*self.train_sizes, self.eval_size, self.max_size) < 1:
-            raise ValueError(
+            raise SettingError(
                 "expected positive sizes in pixels, got "
                 f"train_sizes={self.train_sizes}, eval_size={self.eval_size}, "
                 f"max_size={self.max_size}; try data.train_sizes=[480,512] data.eval_size=512"
             )
         if self.crop and (len(self.crop_sizes) != 2 or not self.crop_from):
-            raise ValueError(
+            raise SettingError(
                 f"expected crop_sizes=[least,largest] and a crop_from, got {self.crop_sizes} and "
                 f"{self.crop_from}; set them or data.crop=false"
             )
         if self.crop and not 1 <= self.crop_sizes[0] <= self.crop_sizes[1]:
-            raise ValueError(
+            raise SettingError(
                 f"expected crop_sizes=[least,largest] in pixels, got {self.crop_sizes}; "
                 "try data.crop_sizes=[384,600]"
             )
         if not 0 <= self.flip <= 1 or not 0 <= self.jitter < 1:
-            raise ValueError(f"expected shares, got flip={self.flip}, jitter={self.jitter}")
+            raise SettingError(f"expected shares, got flip={self.flip}, jitter={self.jitter}")
 
 
 def view(pixels: Tensor, labels: Tensor, boxes: Tensor) -> View:

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.errors import CommError
 
 from detbox.engine.panels import Panel, panel
+from detbox.errors import MachineError
 from detbox.structures import Batch, LabelSpace
 
 Mode = Literal["auto", "online", "offline", "disabled"]
@@ -158,7 +159,7 @@ def _effective(mode: Mode) -> str:
         return mode.replace("auto", "online")
     if mode == "online":
         advice = "run `wandb login`, or choose logger.mode=auto or offline"
-        raise RuntimeError(f"logger.mode=online needs an API key and found none; {advice}")
+        raise MachineError(f"logger.mode=online needs an API key and found none; {advice}")
     log.info("W&B: no API key found, so the run is offline; `wandb login` stores a key")
     return "offline"
 

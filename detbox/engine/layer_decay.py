@@ -8,7 +8,8 @@ from torch import nn
 
 from detbox.backbones.extractors import family
 from detbox.backbones.timm import TimmBackbone
-from detbox.registry import some
+from detbox.errors import SettingError
+from detbox.messages import some
 
 FAMILIES = (
     *("vision_transformer", "deit", "eva"),
@@ -37,7 +38,7 @@ def blocks_above(detector: nn.Module) -> dict[str, int]:
     own = [name for name, _ in detector.named_parameters() if name.startswith("backbone.")]
     backbone = detector.get_submodule("backbone")
     if not isinstance(backbone, TimmBackbone) or family(backbone.model) not in FAMILIES:
-        raise ValueError(
+        raise SettingError(
             "optimizer.layer_decay needs a backbone that is a row of blocks (ViT, Swin, ConvNeXt), "
             f"got parameters such as {some(own, 2)}; try optimizer.layer_decay=1"
         )

@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from detbox.engine.layer_decay import blocks_above
+from detbox.errors import SettingError
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
 BACKBONE_SLOWER = {"backbone": 0.1}
@@ -71,9 +72,9 @@ def adamw(
     names = [name for name, _ in module.named_parameters()]
     for pattern, factor in lr_factors.items():
         if factor < 0:
-            raise ValueError(f"optimizer.lr_factors.{pattern}={factor} is negative; try 0.1")
+            raise SettingError(f"optimizer.lr_factors.{pattern}={factor} is negative; try 0.1")
         if pattern not in BACKBONE_SLOWER and not any(re.search(pattern, name) for name in names):
-            raise ValueError(
+            raise SettingError(
                 f"optimizer.lr_factors: {pattern!r} is found in no parameter's name; "
                 f"names look like {', '.join(names[:: max(1, len(names) // 4)])}"
             )
@@ -110,7 +111,7 @@ def parameter_groups(
 
 def _blocks_above(module: nn.Module, layer_decay: float) -> dict[str, int]:
     if not 0 < layer_decay <= 1:
-        raise ValueError(
+        raise SettingError(
             f"optimizer.layer_decay={layer_decay} is outside (0, 1]; try 0.8, or 1 for none"
         )
     if layer_decay == 1:

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.engine.progress import ConsoleProgress
+from detbox.errors import SettingError
 from detbox.registry import TRAINERS
 
 
@@ -60,33 +62,39 @@ def lightning(
         checkpoint_every_n_steps: how many steps a killed run may lose.
         deterministic: refuse operations that are not.
         sync_batchnorm: batch norms that learn see the pictures of all GPUs.
+
+    Raises:
+        SettingError: what Lightning says of settings that this machine cannot follow.
     """
     saving = checkpoints(folder, checkpoint_every_n_steps) if loggers else []
-    return pl.Trainer(
-        max_epochs=max_epochs,
-        max_steps=max_steps,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        precision=precision,
-        gradient_clip_val=gradient_clip_val,
-        accumulate_grad_batches=accumulate_grad_batches,
-        check_val_every_n_epoch=check_val_every_n_epoch,
-        limit_train_batches=limit_train_batches,
-        limit_val_batches=limit_val_batches,
-        log_every_n_steps=log_every_n_steps,
-        deterministic=deterministic,
-        sync_batchnorm=sync_batchnorm,
-        default_root_dir=folder,
-        logger=list(loggers),
-        callbacks=[ConsoleProgress(), *callbacks, *saving],
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=bool(saving),
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-    )
+    try:
+        return pl.Trainer(
+            max_epochs=max_epochs,
+            max_steps=max_steps,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=precision,
+            gradient_clip_val=gradient_clip_val,
+            accumulate_grad_batches=accumulate_grad_batches,
+            check_val_every_n_epoch=check_val_every_n_epoch,
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            log_every_n_steps=log_every_n_steps,
+            deterministic=deterministic,
+            sync_batchnorm=sync_batchnorm,
+            default_root_dir=folder,
+            logger=list(loggers),
+            callbacks=[ConsoleProgress(), *callbacks, *saving],
+            plugins=[AtomicCheckpointIO()],
+            enable_checkpointing=bool(saving),
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise SettingError(f"trainer: {error}") from error
 
 
 def checkpoints(folder: Path, every_n_steps: int) -> list[ModelCheckpoint]:

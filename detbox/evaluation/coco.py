@@ -11,10 +11,11 @@ from typing import Any
 
 import torch.distributed as dist
 
+from detbox.errors import DataError
 from detbox.evaluation.ground_truth import load_ground_truth
 from detbox.evaluation.metrics import CocoMetrics
 from detbox.evaluation.score import score
-from detbox.registry import some
+from detbox.messages import some
 from detbox.structures import Detections, LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -53,7 +54,7 @@ class CocoEvaluator:
         """
         for image_id, found in zip(image_ids, detections, strict=True):
             if image_id not in self._truth.imgs:
-                raise ValueError(f"{self.annotation_file} has no image {image_id}; other split?")
+                raise DataError(f"{self.annotation_file} has no image {image_id}; other split?")
             host = (found.boxes.float().cpu(), found.scores.float().cpu(), found.labels.cpu())
             self._detections.setdefault(image_id, Detections(*host))
 
@@ -98,7 +99,7 @@ def evaluate_results(annotation_file: str | Path, results_file: str | Path) -> C
     entries = _read_results(Path(results_file))
     strangers = {entry["image_id"] for entry in entries} - set(truth.imgs)
     if strangers:
-        raise ValueError(
+        raise DataError(
             f"{results_file} has {len(strangers)} images that {annotation_file} does not name, "
             f"such as {min(strangers)}; other split?"
         )
@@ -107,11 +108,11 @@ def evaluate_results(annotation_file: str | Path, results_file: str | Path) -> C
 
 def _read_results(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
-        raise ValueError(f"no results file at {path}")
+        raise DataError(f"no results file at {path}")
     entries = json.loads(path.read_text(encoding="utf-8"))
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(entries, list) or any(not needed <= set(entry) for entry in entries):
-        raise ValueError(f"{path} is no COCO results file: expected a list of {sorted(needed)}")
+        raise DataError(f"{path} is no COCO results file: expected a list of {sorted(needed)}")
     return entries
 
 
@@ -152,7 +153,7 @@ def _spoken(categories: list[dict], space: LabelSpace, path: Path) -> dict[int, 
 def _check_shared(ids: dict[int, int], space: LabelSpace, path: Path, given: list[str]) -> None:
     """Refuse a file that shares no class with the detector, and warn of one that lacks some."""
     if not ids:
-        raise ValueError(
+        raise DataError(
             f"{path} and the detector share no class name: the file has {some(given)}, "
             f"the detector {some(space.names)}; other data set, or other names?"
         )

@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 
 from pycocotools.coco import COCO
 
+from detbox.errors import DataError
+
 logger = logging.getLogger("detbox")
 
 
@@ -54,13 +56,13 @@ def index(images: list[dict], categories: list[dict], annotations: list[dict]) -
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"no annotation file at {path}; check data.root")
+        raise DataError(f"no annotation file at {path}; check data.root")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); expected COCO annotations") from error
+        raise DataError(f"{path} is not JSON ({error}); expected COCO annotations") from error
     if not isinstance(data, dict) or not {"images", "categories"} <= set(data):
-        raise ValueError(f"{path} lacks `images` or `categories`; expected COCO annotations")
+        raise DataError(f"{path} lacks `images` or `categories`; expected COCO annotations")
     return data
 
 

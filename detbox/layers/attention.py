@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.errors import SettingError
+
 
 class Attention(nn.Module):
     """Multi-head attention with its projections (Vaswani et al., sec. 3.2.2).
@@ -100,7 +102,7 @@ def check_heads(hidden_dim: int, num_heads: int) -> None:
     """
     if hidden_dim % num_heads:
         fitting = [heads for heads in range(1, num_heads) if hidden_dim % heads == 0]
-        raise ValueError(
+        raise SettingError(
             f"model.num_heads must divide neck.hidden_dim, got {num_heads} and {hidden_dim}; "
             f"try model.num_heads={fitting[-1]}"
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detbox.boxes import pairwise_overlap, to_xyxy
+from detbox.errors import DivergedError
 from detbox.structures import Matches, PredictionSet, Targets
 
 
@@ -146,7 +147,7 @@ def per_image_costs(
     """
     joint = joint_costs(cost, sets, targets).cpu().numpy()
     if not np.isfinite(joint).all():
-        raise RuntimeError(
+        raise DivergedError(
             "the matcher expected finite predictions, got NaN or infinity: training has diverged; "
             "go back to the last checkpoint with a lower optimizer.lr, or trainer.precision=32-true"
         )

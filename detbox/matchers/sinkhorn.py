@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.errors import SettingError
 from detbox.matchers.cost import ClassCost, Cost, box_cost, joint_costs
 from detbox.matchers.transport import PERIOD, Plan, Transport
 from detbox.registry import MATCHERS
@@ -43,7 +44,7 @@ class SinkhornMatcher:
         """
         sizes = [each.logits.shape[1] for each in sets]
         if max(targets.counts, default=0) > min(sizes):
-            raise ValueError(
+            raise SettingError(
                 f"the sinkhorn matcher expected at most {min(sizes)} objects per image, one per "
                 f"query, got {max(targets.counts)}; try matcher=hungarian or more queries"
             )
@@ -167,7 +168,7 @@ def sinkhorn(
         ValueError: fewer iterations than are made between two looks at the error, or no draw.
     """
     if iterations < PERIOD or num_draws < 1:
-        raise ValueError(
+        raise SettingError(
             f"matcher.iterations must be at least {PERIOD} and matcher.num_draws at least 1, "
             f"got {iterations} and {num_draws}"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detbox.boxes import inverse_sigmoid
+from detbox.errors import SettingError
 from detbox.layers.grid import level_boxes
 from detbox.layers.mlp import MLP, xavier_matrices
 from detbox.layers.position import SinePosition, sine_embedding
@@ -63,7 +64,7 @@ class AnchorQueries(nn.Module):
     def __init__(self, num_queries: int, hidden_dim: int, num_patterns: int = 0) -> None:
         super().__init__()
         if num_patterns < 0:
-            raise ValueError(
+            raise SettingError(
                 f"model.num_patterns must be at least 0, got {num_patterns}; 0 has no patterns"
             )
         self.hidden_dim = hidden_dim

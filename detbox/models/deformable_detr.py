@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detbox.boxes import inverse_sigmoid
+from detbox.errors import SettingError
 from detbox.layers.attention import Attention
 from detbox.layers.deformable_attention import DeformableAttention
 from detbox.layers.grid import grid_anchors, level_boxes, pixel_centers
@@ -280,7 +281,7 @@ def deformable_detr(
     """
     check_counts(num_queries, decoder_layers)
     if two_stage and not refine:
-        raise ValueError(
+        raise SettingError(
             "model.two_stage=true starts from boxes, which only refinement reads; "
             "add model.refine=true"
         )

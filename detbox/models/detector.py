@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.errors import SettingError
 from detbox.structures import FeatureMap, ImageBatch, Memory, Outputs, Queries, Targets
 
 
@@ -75,7 +76,7 @@ def check_counts(num_queries: int, decoder_layers: int) -> None:
         ValueError: no query, or no decoder layer.
     """
     if num_queries < 1 or decoder_layers < 1:
-        raise ValueError(
+        raise SettingError(
             "model.num_queries and model.decoder_layers must be at least 1, "
             f"got {num_queries} and {decoder_layers}"
         )

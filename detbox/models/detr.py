@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from detbox.errors import SettingError
 from detbox.layers.attention import Attention
 from detbox.layers.mlp import FeedForward, PreNormFeedForward
 from detbox.layers.position import SinePosition
@@ -207,7 +208,7 @@ def check_one_level(model: str, neck: Neck) -> None:
         ValueError: the neck gives more than one.
     """
     if len(neck.strides) != 1:
-        raise ValueError(
+        raise SettingError(
             f"{model} reads one feature level, the neck gives {len(neck.strides)}; "
             "try neck=projection"
         )

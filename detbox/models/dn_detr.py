@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detbox.boxes import inverse_sigmoid
+from detbox.errors import SettingError
 from detbox.layers.position import SinePosition
 from detbox.models.conditional_detr import ConditionalDecoderLayer
 from detbox.models.dab_detr import (
@@ -153,7 +154,7 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         if num_groups < 1:
-            raise ValueError(
+            raise SettingError(
                 f"denoising needs at least one group, got {num_groups}; the paper has 5"
             )
         self.label_table = label_table

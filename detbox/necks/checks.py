@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from detbox.registry import listed
+from detbox.errors import SettingError
+from detbox.messages import listed
 
 GROUPS = 32
 """of the group norms"""
@@ -24,7 +25,7 @@ def check_groups(hidden_dim: int, way_out: str = "") -> None:
         ValueError: it does not.
     """
     if hidden_dim < 1 or hidden_dim % GROUPS:
-        raise ValueError(
+        raise SettingError(
             f"neck.hidden_dim={hidden_dim} must be a multiple of {GROUPS} (group norm); "
             f"try neck.hidden_dim={max(1, round(hidden_dim / GROUPS)) * GROUPS}{way_out}"
         )
@@ -37,7 +38,7 @@ def check_quarters(hidden_dim: int) -> None:
         ValueError: it is no multiple of 4.
     """
     if hidden_dim < 4 or hidden_dim % 4:
-        raise ValueError(
+        raise SettingError(
             f"neck.hidden_dim={hidden_dim} must be a multiple of 4 (sine and cosine of row and "
             f"column); try neck.hidden_dim={max(1, round(hidden_dim / 4)) * 4}"
         )
@@ -51,7 +52,7 @@ def check_levels(num_levels: int, strides: Sequence[int]) -> None:
     """
     if not strides or num_levels < len(strides):
         fewer = f" or backbone.strides={listed(strides[-num_levels:])}" if num_levels > 0 else ""
-        raise ValueError(
+        raise SettingError(
             f"neck.num_levels={num_levels} is less than the {len(strides)} backbone maps; "
             f"try neck.num_levels={max(1, len(strides))}{fewer}"
         )

@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.errors import SettingError
 from detbox.necks.checks import GROUPS, check_groups, check_levels, hint_at_pyramid
 from detbox.registry import NECKS
 
@@ -99,7 +100,7 @@ def check_strides(neck: str, strides: Sequence[int]) -> None:
         ValueError: a stride is not twice the one before.
     """
     if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
-        raise ValueError(
+        raise SettingError(
             f"neck={neck} joins maps whose strides double, got {list(strides)}; choose other "
             "backbone.strides or neck=channel_mapper"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.errors import SettingError
 from detbox.layers.attention import Attention
 from detbox.layers.mlp import FeedForward
 from detbox.necks.checks import hint_at_pyramid
@@ -144,7 +145,7 @@ def hybrid_encoder(
     """
     check_strides("hybrid_encoder", strides)
     if hidden_dim < 4 or hidden_dim % 4 or num_heads < 1 or hidden_dim % num_heads:
-        raise ValueError(
+        raise SettingError(
             f"neck.hidden_dim={hidden_dim} must be a multiple of 4 (sine and cosine of row and "
             f"column) and of neck.num_heads={num_heads}; try neck.hidden_dim=256 neck.num_heads=8"
         )

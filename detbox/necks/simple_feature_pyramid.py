@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detbox.errors import SettingError
 from detbox.layers.norm import MapNorm
 from detbox.registry import NECKS
 
@@ -58,23 +59,23 @@ def simple_feature_pyramid(
         ValueError: a backbone of several strides, or settings outside what is built here.
     """
     if len(strides) != 1:
-        raise ValueError(
+        raise SettingError(
             "neck=simple_feature_pyramid reads a backbone of one stride, got "
             f"{list(strides)}; try neck=fpn or backbone.strides=[{strides[-1]}]"
         )
     if finest not in ENLARGE or strides[0] % finest:
         fitting = [scale for scale in ENLARGE if strides[0] % scale == 0]
-        raise ValueError(
+        raise SettingError(
             f"neck.finest={finest} does not divide stride {strides[0]} into a whole stride; "
             f"try neck.finest={fitting[0]}"
         )
     if finest > 1 and channels[0] % 4:
-        raise ValueError(
+        raise SettingError(
             f"neck=simple_feature_pyramid halves {channels[0]} channels once or twice, which does "
             "not come out; try neck.finest=1 or another backbone"
         )
     if num_levels < 1 or hidden_dim < 1:
-        raise ValueError(
+        raise SettingError(
             "neck.num_levels and neck.hidden_dim must be at least 1, "
             f"got {num_levels} and {hidden_dim}"
         )

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from detbox.errors import MachineError
 from detbox.ops.native import NativeKernel
 
 INSTALL = "pip install ./ops"
@@ -28,7 +29,7 @@ def kernel(name: str) -> NativeKernel:
     """
     found = _find(name)
     if isinstance(found, str):
-        raise RuntimeError(f"op={name} cannot run: {found}")
+        raise MachineError(f"op={name} cannot run: {found}")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detbox.errors import MachineError
 from detbox.ops.kernel import Gradients, Inputs
 
 ABI = 1
@@ -52,7 +53,7 @@ class NativeKernel:
         self.library.detbox_error.restype = ctypes.c_char_p
         found = self.library.detbox_abi()
         if found != ABI:
-            raise RuntimeError(
+            raise MachineError(
                 f"{path.name} speaks version {found} of the op interface, this detbox needs {ABI}"
             )
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from detbox.errors import MachineError, SettingError
 from detbox.ops.native import MAX_LEVELS
 
 logger = logging.getLogger("detbox")
@@ -108,7 +109,7 @@ def _decide_once(
         return _first_that_runs(device, dtype, levels)
     refuse_missing(name, source)
     if reason := unfit(name, device, dtype, levels):
-        raise RuntimeError(f"{source} was asked for, but {reason}; try op=auto")
+        raise MachineError(f"{source} was asked for, but {reason}; try op=auto")
     _say(device, name, source)
     return name
 
@@ -132,7 +133,7 @@ def _first_that_runs(device: str, dtype: torch.dtype, levels: int) -> str:
             _say(device, name, "; ".join(reasons) or "the fastest for this device")
             return name
         reasons.append(f"not {name}: {reason}")
-    raise RuntimeError(f"no backend of the op runs here: {'; '.join(reasons)}")
+    raise MachineError(f"no backend of the op runs here: {'; '.join(reasons)}")
 
 
 def check_name(backend: str, source: str) -> None:
@@ -142,7 +143,7 @@ def check_name(backend: str, source: str) -> None:
         ValueError: names those that do.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"the op must be one of {', '.join(BACKENDS)}, got {source}")
+        raise SettingError(f"the op must be one of {', '.join(BACKENDS)}, got {source}")
 
 
 def refuse_missing(backend: str, source: str) -> None:
@@ -152,7 +153,7 @@ def refuse_missing(backend: str, source: str) -> None:
         RuntimeError: says why and what to do.
     """
     if backend != "auto" and (reason := module_of(backend).missing()):
-        raise RuntimeError(f"{source} was asked for, but {reason}")
+        raise MachineError(f"{source} was asked for, but {reason}")
 
 
 def unfit(backend: str, device: str, dtype: torch.dtype, levels: int = 1) -> str | None:

@@ -1,0 +1,26 @@
+"""Pieces of messages for people: nearest names, long lists, numbers as they are typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """The ending of an error message on an unknown name: the nearest ones, or the first 40."""
+    matches = get_close_matches(name, known, n=3, cutoff=0.6)
+    matches = matches or [each for each in known if name and name in each][:3]
+    if matches:
+        return f"; did you mean {' or '.join(map(repr, matches))}?"
+    return f"; choose one of {some(known, 40)}"
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first names and how many more there are, for a message; "none" if there are none."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return (", ".join(names[:shown]) or "none") + more
+
+
+def listed(values: Sequence[int]) -> str:
+    """Numbers as they are typed on a command line, without spaces: `[8,16,32]`."""
+    return f"[{','.join(map(str, values))}]"
