@@ -18,6 +18,11 @@ def to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
     return torch.cat(((low + high) / 2, high - low), -1)
 
 
+def box_scale(sizes: Tensor) -> Tensor:
+    """What turns shares of an image into its pixels: (..., 2) height, width -> (..., 4) whwh."""
+    return sizes.flip(-1).repeat(*[1] * (sizes.ndim - 1), 2)
+
+
 def area(boxes_xyxy: Tensor) -> Tensor:
     """Area of xyxy boxes, (..., 4) -> (...)."""
     return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])

@@ -16,7 +16,7 @@ from detbox import backbones, data, losses, matchers, models, necks
 from detbox.backbones.weights import load_pretrained
 from detbox.criterion import Criterion
 from detbox.data.module import DataModule
-from detbox.engine import loggers, optimization, trainer
+from detbox.engine import optimization, trainer
 from detbox.engine.module import DetectionModule
 from detbox.engine.optimization import Optimization
 from detbox.errors import SettingError
@@ -35,6 +35,7 @@ from detbox.registry import (
     TRAINERS,
 )
 from detbox.structures import LabelSpace
+from detbox.tracking import loggers
 
 SOFTMAX_MODELS = ("detr",)
 """models whose classes compete with one of no object; in all others each class has a sigmoid"""

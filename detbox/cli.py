@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detbox import tasks
 from detbox.checkpoints.run import read_checkpoint
-from detbox.engine.console import quiet
+from detbox.console.lines import quiet
 from detbox.errors import DetboxError, MachineError, SettingError
 from detbox.explain import explain
 

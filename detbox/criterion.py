@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from detbox.errors import SettingError
+from detbox.numerics import at_least_float32
 from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets
 
 Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
@@ -104,9 +105,8 @@ def _divided(loss: Tensor | Normalized, normalizer: Tensor) -> Tensor:
 
 
 def _precise(predictions: PredictionSet) -> PredictionSet:
-    dtype = torch.promote_types(predictions.logits.dtype, torch.float32)
     return predictions._replace(
-        logits=predictions.logits.to(dtype), boxes=predictions.boxes.to(dtype)
+        logits=at_least_float32(predictions.logits), boxes=at_least_float32(predictions.boxes)
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torchvision import ops
 
-from detbox.boxes import to_xyxy
+from detbox.boxes import box_scale, to_xyxy
 from detbox.errors import SettingError
+from detbox.numerics import at_least_float32
 from detbox.registry import POSTPROCESSES
 from detbox.structures import Detections, PredictionSet
 
@@ -41,7 +41,7 @@ class Postprocess:
             One `Detections` per image, best first, at least in float32.
         """
         num_classes = prediction.logits.shape[-1]
-        pairs = _at_least_float32(prediction.logits).sigmoid().flatten(1)  # (B, Q*K)
+        pairs = at_least_float32(prediction.logits).sigmoid().flatten(1)  # (B, Q*K)
         scores, index = pairs.topk(min(self.num_select, pairs.shape[1]), dim=1)
         query, labels = index // num_classes, index % num_classes
         return detections_of(prediction, sizes, scores, query, labels, self.nms_iou)
@@ -67,7 +67,7 @@ class SoftmaxPostprocess:
         Returns:
             One `Detections` per image, best first, at least in float32.
         """
-        shares = _at_least_float32(prediction.logits).softmax(-1)[..., :-1]
+        shares = at_least_float32(prediction.logits).softmax(-1)[..., :-1]
         scores, labels = shares.max(-1)  # (B, Q)
         scores, query = scores.sort(1, descending=True)
         return detections_of(
@@ -105,10 +105,9 @@ def detections_of(
         labels: (B, N).
         nms_iou: threshold of a class-agnostic suppression; None: no suppression.
     """
-    boxes = to_xyxy(_at_least_float32(prediction.boxes))
-    height, width = sizes.to(boxes).unbind(-1)
-    scale = torch.stack((width, height, width, height), -1)  # (B, 4)
-    boxes_px = boxes.gather(1, query[..., None].expand(-1, -1, 4)) * scale[:, None]
+    boxes = to_xyxy(at_least_float32(prediction.boxes))
+    scale = box_scale(sizes.to(boxes))[:, None]  # (B, 1, 4)
+    boxes_px = boxes.gather(1, query[..., None].expand(-1, -1, 4)) * scale
     found = [Detections(*image) for image in zip(boxes_px, scores, labels, strict=True)]
     return found if nms_iou is None else [suppress(image, nms_iou) for image in found]
 
@@ -123,10 +122,6 @@ def select(detections: Detections, keep: Tensor) -> Detections:
     """The detections at an index or under a boolean mask, (M,) or (N,)."""
     boxes, scores, labels = detections.boxes, detections.scores, detections.labels
     return Detections(boxes[keep], scores[keep], labels[keep])
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _share_or_none(nms_iou: float | None) -> float | None:

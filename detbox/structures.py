@@ -217,6 +217,24 @@ class LabelSpace:
             raise DataError(f"category ids must be unique, got {ids}; mend `categories`")
         return cls(tuple(str(category["name"]) for category in ordered), ids)
 
+    def labels_in(self, other: LabelSpace) -> dict[int, int]:
+        """Our label -> the other space's label, for every class that both have.
+
+        A class is the same by id and name, or else by its name where that is unique on both sides;
+        never by its id alone, since numbering differs between data sets.
+        """
+        pairs = {
+            pair: i for i, pair in enumerate(zip(other.category_ids, other.names, strict=True))
+        }
+        alone = {name: i for i, name in enumerate(other.names) if other.names.count(name) == 1}
+        found: dict[int, int] = {}
+        for label, pair in enumerate(zip(self.category_ids, self.names, strict=True)):
+            if pair in pairs:
+                found[label] = pairs[pair]
+            elif pair[1] in alone and self.names.count(pair[1]) == 1:
+                found[label] = alone[pair[1]]
+        return found
+
     def to_dict(self) -> dict[str, list]:
         """Plain containers, for a checkpoint."""
         return {"names": list(self.names), "category_ids": list(self.category_ids)}

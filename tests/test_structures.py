@@ -77,3 +77,22 @@ def test_random_boxes_lie_inside_the_image() -> None:
     center, size = random_boxes(50).split(2, -1)
     assert (center - size / 2 >= -1e-6).all()
     assert (center + size / 2 <= 1 + 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shared"),
+    [
+        ((("cat", 1), ("dog", 2)), (("dog", 7), ("cat", 9)), {0: 1, 1: 0}),
+        ((("cat", 1), ("cat", 2)), (("cat", 2),), {1: 0}),
+        ((("cat", 1),), (("cat", 3), ("cat", 4)), {}),
+        ((("cat", 1),), (("dog", 1),), {}),
+    ],
+)
+def test_classes_are_the_same_by_name_never_by_id_alone(
+    ours: tuple[tuple[str, int], ...],
+    theirs: tuple[tuple[str, int], ...],
+    shared: dict[int, int],
+) -> None:
+    spaces = (LabelSpace(*zip(*pairs, strict=True)) for pairs in (ours, theirs))
+    first, second = spaces
+    assert first.labels_in(second) == shared

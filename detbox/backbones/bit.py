@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from detbox.backbones.checkpointing import RecomputedStage
 from detbox.backbones.own import Levels, OwnBackbone, freeze_stages, rates
-from detbox.backbones.settings import check_drop_path, enlarged
+from detbox.backbones.settings import check_drop_path
+from detbox.padding import enlarged
 from detbox.registry import BACKBONES
 
 STEM_WIDTH = 64

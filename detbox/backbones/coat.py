@@ -21,9 +21,10 @@ from detbox.backbones.factorised import (
     split_tokens,
 )
 from detbox.backbones.own import Levels, OwnBackbone, check_stages, freeze_stages, initialise
-from detbox.backbones.settings import check_drop_path, enlarged
+from detbox.backbones.settings import check_drop_path
 from detbox.errors import SettingError
 from detbox.messages import listed
+from detbox.padding import enlarged
 from detbox.registry import BACKBONES
 
 PARALLEL = ("2", "3", "4")

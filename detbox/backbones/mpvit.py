@@ -17,7 +17,8 @@ from detbox.backbones.own import (
     initialise,
     rates,
 )
-from detbox.backbones.settings import check_drop_path, enlarged
+from detbox.backbones.settings import check_drop_path
+from detbox.padding import enlarged
 from detbox.registry import BACKBONES
 
 

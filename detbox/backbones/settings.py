@@ -1,9 +1,6 @@
-"""Settings that all backbones have, checked, and the padding that all need."""
+"""Settings that all backbones have, checked."""
 
 from __future__ import annotations
-
-from torch import Tensor
-from torch.nn import functional as F
 
 from detbox.errors import SettingError
 
@@ -34,11 +31,3 @@ def check_drop_path(drop_path: float) -> None:
         raise SettingError(
             f"backbone.drop_path={drop_path} is outside [0, 1); try 0.2, or 0 for none"
         )
-
-
-def enlarged(pixels: Tensor, patch: int, least: int) -> Tensor:
-    """The image (B, 3, H, W) with zeros below and to the right: whole patches, a least side."""
-    height, width = pixels.shape[-2:]
-    bottom = max(least - height, -height % patch)
-    right = max(least - width, -width % patch)
-    return F.pad(pixels, (0, right, 0, bottom)) if bottom or right else pixels

@@ -18,11 +18,12 @@ from detbox.backbones.extractors import (
     published_weights,
 )
 from detbox.backbones.freezing import ALL, freeze, names_up_to
-from detbox.backbones.settings import check_drop_path, check_pretrained, enlarged
+from detbox.backbones.settings import check_drop_path, check_pretrained
 from detbox.backbones.swin import pad_before_shifting
 from detbox.errors import SettingError
 from detbox.layers.norm import MapNorm
 from detbox.messages import listed
+from detbox.padding import enlarged
 from detbox.registry import BACKBONES
 
 OUTPUT_STRIDES = (8, 16, 32)

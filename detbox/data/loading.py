@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from detbox.data.dataset import Sample
 from detbox.data.repairs import FileTroubles
 from detbox.data.sampling import EpochBatches
+from detbox.padding import stacked
 from detbox.structures import Batch, ImageBatch, Targets
 
 
@@ -86,15 +87,6 @@ def available_cores() -> int:
 
 def collate(samples: list[Sample]) -> Batch:
     """Pad pictures with zeros on the right and below to the largest, and join their boxes."""
-    height = max(sample.pixels.shape[1] for sample in samples)
-    width = max(sample.pixels.shape[2] for sample in samples)
-    # Channels last, as they were decoded: copies run along memory.
-    pixels = torch.zeros(len(samples), height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-    mask = torch.ones(len(samples), height, width, dtype=torch.bool)
-    for index, sample in enumerate(samples):
-        _, own_height, own_width = sample.pixels.shape
-        pixels[index, :, :own_height, :own_width] = sample.pixels
-        mask[index, :own_height, :own_width] = False
     targets = Targets(
         labels=torch.cat([sample.labels for sample in samples]),
         boxes=torch.cat([sample.boxes for sample in samples]),
@@ -102,7 +94,7 @@ def collate(samples: list[Sample]) -> Batch:
     )
     ids = tuple(sample.image_id for sample in samples)
     sizes = torch.tensor([sample.size for sample in samples], dtype=torch.int64)
-    return Batch(ImageBatch(pixels, mask), targets, ids, sizes)
+    return Batch(stacked([sample.pixels for sample in samples]), targets, ids, sizes)
 
 
 @dataclass

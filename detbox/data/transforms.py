@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from detbox.boxes import to_cxcywh, to_xyxy
+from detbox.boxes import box_scale, to_cxcywh, to_xyxy
 from detbox.errors import SettingError
 
 
@@ -153,4 +153,4 @@ def _boxes(corners: Tensor, height: int, width: int) -> tv_tensors.BoundingBoxes
 
 
 def _whwh(height: int, width: int) -> Tensor:
-    return torch.tensor([width, height, width, height], dtype=torch.float32)
+    return box_scale(torch.tensor([height, width], dtype=torch.float32))

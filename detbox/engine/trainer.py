@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from detbox.console.progress import ConsoleProgress
 from detbox.engine.atomic import AtomicCheckpointIO
-from detbox.engine.progress import ConsoleProgress
 from detbox.errors import SettingError
 from detbox.registry import TRAINERS
 

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from detbox.boxes import to_xyxy
+from detbox.boxes import box_scale, to_xyxy
 from detbox.evaluation.drawing import contact_sheet, draw
 from detbox.structures import Batch, Detections
 
@@ -61,8 +61,8 @@ class ContactSheet(Callback):
 
     def _draw(self, batch: Batch, image: int, found: Detections) -> Image.Image:
         pixels = batch.images.unpadded(image).cpu()
-        size = torch.tensor(pixels.shape[-2:]).flip(0).repeat(2)  # width, height twice
-        scale = size / batch.sizes[image].cpu().flip(0).repeat(2)
+        size = box_scale(torch.tensor(pixels.shape[-2:]))
+        scale = size / box_scale(batch.sizes[image].cpu())
         labels, boxes = (each.cpu() for each in batch.targets.of(image))
         here = Detections(found.boxes.cpu() * scale, found.scores.cpu(), found.labels.cpu())
         there = Detections(to_xyxy(boxes) * size, torch.ones(len(labels)), labels)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detbox.boxes import pairwise_overlap, to_xyxy
 from detbox.errors import DivergedError
+from detbox.numerics import at_least_float32
 from detbox.structures import Matches, PredictionSet, Targets
 
 
@@ -162,10 +163,9 @@ def joint_costs(cost: Cost, sets: Sequence[PredictionSet], targets: Targets) -> 
     """Costs (B, Q of all sets, N) on the device; columns beyond an image's count are arbitrary."""
     labels, truth = _padded(targets)
     # Float32 at least: bf16 rounds GIoU ties and makes the assignment depend on batch order.
-    dtype = torch.promote_types(sets[0].logits.dtype, torch.float32)
-    logits = torch.cat([_columns(each) for each in sets], 1).to(dtype)
-    boxes = torch.cat([each.boxes for each in sets], 1).to(dtype)
-    return cost(logits, boxes, labels, truth.to(dtype))
+    logits = at_least_float32(torch.cat([_columns(each) for each in sets], 1))
+    boxes = at_least_float32(torch.cat([each.boxes for each in sets], 1))
+    return cost(logits, boxes, labels, truth.to(boxes))
 
 
 def assign(costs: Sequence[np.ndarray], targets: Targets, solve: Solve) -> Matches:

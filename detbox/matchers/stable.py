@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detbox.boxes import pairwise_overlap, to_xyxy
 from detbox.matchers.cost import CostMatcher, FocalBoxCost
+from detbox.numerics import at_least_float32
 from detbox.registry import MATCHERS
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -37,8 +38,7 @@ class PositionModulated:
         """The set with every class probability times the power of its position score."""
         if not len(targets.labels):
             return predictions
-        dtype = torch.promote_types(predictions.logits.dtype, torch.float32)
-        share = predictions.logits.to(dtype).sigmoid()
+        share = at_least_float32(predictions.logits).sigmoid()
         share = share * position_scores(predictions, targets, self.eps) ** self.power
         return predictions._replace(logits=share.logit())
 
@@ -54,8 +54,8 @@ def position_scores(predictions: PredictionSet, targets: Targets, eps: float = 1
         labels = torch.zeros_like(labels)
     index = torch.arange(len(labels), device=labels.device)
     last = labels.new_full((count,), -1).scatter_reduce(0, labels, index, "amax")  # (K,)
-    dtype = torch.promote_types(predictions.boxes.dtype, torch.float32)
-    boxes, truth = predictions.boxes.to(dtype), targets.boxes[last.clamp(min=0)].to(dtype)
+    boxes = at_least_float32(predictions.boxes)
+    truth = targets.boxes[last.clamp(min=0)].to(boxes)
     _, giou = pairwise_overlap(to_xyxy(boxes), to_xyxy(truth), eps)  # (B, Q, K)
     scores = torch.where(last >= 0, ((giou + 1) / 2).clamp(min=0), 0.0)
     return scores * (1 / (scores.amax((1, 2), keepdim=True) + 1e-8)).clamp(min=1)

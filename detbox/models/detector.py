@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detbox.errors import SettingError
+from detbox.padding import padded
 from detbox.structures import FeatureMap, ImageBatch, Memory, Outputs, Queries, Targets
 
 
@@ -80,15 +81,6 @@ def check_counts(num_queries: int, decoder_layers: int) -> None:
             "model.num_queries and model.decoder_layers must be at least 1, "
             f"got {num_queries} and {decoder_layers}"
         )
-
-
-def padded(images: ImageBatch, divisor: int, least: int) -> ImageBatch:
-    """Images with more padding, which the mask knows: to multiples of the divisor, at least so."""
-    height, width = (-(-max(side, least) // divisor) * divisor for side in images.mask.shape[-2:])
-    border = (0, width - images.mask.shape[-1], 0, height - images.mask.shape[-2])
-    if not any(border):
-        return images
-    return ImageBatch(F.pad(images.pixels, border), F.pad(images.mask, border, value=True))
 
 
 def _needed_sizes(backbone: nn.Module, neck: Neck) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import detbox
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import load_pretrained
-from detbox.models.detector import padded, shrunk_mask
+from detbox.models.detector import shrunk_mask
+from detbox.padding import padded
 from detbox.structures import ImageBatch
 
 VITS = {

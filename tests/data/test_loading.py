@@ -15,6 +15,7 @@ from detbox.data.coco import CocoSplit, read_split
 from detbox.data.dataset import EvaluationSet, TrainingSet
 from detbox.data.loading import Loader, collate
 from detbox.data.sampling import EpochBatches, evaluation_batches, training_batches
+from detbox.errors import DataError
 from detbox.structures import Batch
 
 
@@ -209,7 +210,7 @@ def test_files_of_a_kind_are_counted_at_the_end_of_the_pass(
 def test_a_folder_without_one_readable_file_ends_with_a_sentence(split: CocoSplit) -> None:
     for index in range(10):
         split.path(index).unlink()
-    with pytest.raises(RuntimeError, match="images in a row are unreadable"):
+    with pytest.raises(DataError, match="images in a row are unreadable"):
         next(iter(training_loader(split)))
 
 

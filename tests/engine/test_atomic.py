@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from engine_toys import ToyEvaluation, ToyModule, loader
 from lightning.pytorch.loggers import CSVLogger
+from training_toys import ToyEvaluation, ToyModule, loader
 
+from detbox.console.lines import quiet
 from detbox.engine.atomic import AtomicCheckpointIO
-from detbox.engine.console import quiet
 from detbox.engine.trainer import lightning
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from engine_toys import SPACE, loader, trainer
 from tiny import MODEL
 from torch import Tensor
 from torch.utils.data import DataLoader
+from training_toys import SPACE, loader, trainer
 
 from detbox.build import build_module, compose, plain
 from detbox.checkpoints.run import read_checkpoint

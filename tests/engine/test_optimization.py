@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from engine_toys import ToyModule, loader, trainer
 from torch import nn
 from torch.utils.data import DataLoader
+from training_toys import ToyModule, loader, trainer
 
 import detbox
 from detbox.engine.module import planned_steps

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_toys import ToyModule, loader, trainer
+from training_toys import ToyModule, loader, trainer
 
 from detbox.engine.seeding import SeedEveryStep
 from detbox.structures import Batch

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detbox.engine.table import Row, print_table, write_csv
+from detbox.tracking.table import Row, print_table, write_csv
 
 APP = """
 import hydra

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from detbox.engine.console import say
+from detbox.console.lines import say
 
 
 @dataclass

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import rich
-from engine_toys import ToyEvaluation, ToyModule, loader, trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
+from training_toys import ToyEvaluation, ToyModule, loader, trainer
 
-from detbox.engine.console import quiet
-from detbox.engine.meter import Forecast, Means, Speed, clock
-from detbox.engine.progress import ConsoleProgress
+from detbox.console.lines import quiet
+from detbox.console.meter import Forecast, Means, Speed, clock
+from detbox.console.progress import ConsoleProgress
 
 EPOCH = re.compile(
     r"epoch (\d)/2  loss \S+  class \S+  l1 \S+  AP 0\.500  AP50 0\.750  "

@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 
-from detbox.engine.bar import Bar
-from detbox.engine.console import say
-from detbox.engine.meter import Forecast, Means, Speed, clock
+from detbox.console.bar import Bar
+from detbox.console.lines import say
+from detbox.console.meter import Forecast, Means, Speed, clock
 
 
 class ConsoleProgress(ProgressBar):

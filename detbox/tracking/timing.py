@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from detbox.engine.clocks import StepClock, clock_of
-from detbox.engine.steps import is_logged
+from detbox.tracking.clocks import StepClock, clock_of
+from detbox.tracking.steps import is_logged
 
 PARTS = ("data", "forward", "loss", "backward_step")
 

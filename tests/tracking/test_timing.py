@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_toys import ToyModule, batch, loader, trainer
 from torch.utils.data import DataLoader, IterableDataset
+from training_toys import ToyModule, batch, loader, trainer
 
-from detbox.engine.console import quiet
-from detbox.engine.gradients import GradientNorm
-from detbox.engine.timing import PARTS, StepTimer
+from detbox.console.lines import quiet
 from detbox.structures import Batch
+from detbox.tracking.gradients import GradientNorm
+from detbox.tracking.timing import PARTS, StepTimer
 
 DATA, FORWARD, LOSS, SLACK = 0.02, 0.06, 0.1, 0.04
 

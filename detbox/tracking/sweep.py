@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from detbox.engine.table import Row, print_table, write_csv
+from detbox.tracking.table import Row, print_table, write_csv
 
 RESULT = "result.json"
 

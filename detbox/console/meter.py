@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from torch import Tensor
 
-from detbox.engine.terms import group_terms
+from detbox.tracking.terms import group_terms
 
 
 class Means:

@@ -16,9 +16,9 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.errors import CommError
 
-from detbox.engine.panels import Panel, panel
 from detbox.errors import MachineError
 from detbox.structures import Batch, LabelSpace
+from detbox.tracking.panels import Panel, panel
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 STEP = "trainer/global_step"

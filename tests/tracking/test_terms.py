@@ -6,11 +6,11 @@ import csv
 from pathlib import Path
 
 import pytest
-from engine_toys import ToyModule, loader, trainer
+from training_toys import ToyModule, loader, trainer
 
-from detbox.engine.console import quiet
-from detbox.engine.loggers import build_loggers
-from detbox.engine.terms import TermsLogger, group_terms
+from detbox.console.lines import quiet
+from detbox.tracking.loggers import build_loggers
+from detbox.tracking.terms import TermsLogger, group_terms
 
 
 def test_terms_are_grouped_by_what_their_set_is_for() -> None:

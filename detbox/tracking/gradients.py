@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from detbox.engine.steps import is_logged
+from detbox.tracking.steps import is_logged
 
 
 class GradientNorm(pl.Callback):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from engine_toys import ToyModule, loader, trainer
+from training_toys import ToyModule, loader, trainer
 
-from detbox.engine.console import quiet
-from detbox.engine.loggers import LOGGERS, build_loggers, close_loggers, tracking_callbacks
+from detbox.console.lines import quiet
+from detbox.tracking.loggers import LOGGERS, build_loggers, close_loggers, tracking_callbacks
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"
 
@@ -44,8 +44,8 @@ import sys
 sys.modules["wandb"] = None  # importing it now raises ImportError
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from engine_toys import ToyModule, loader, trainer
-from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
+from training_toys import ToyModule, loader, trainer
+from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
 folder = Path({str(tmp_path)!r})
 loggers = build_loggers({{"name": "csv"}}, folder, {{}})
 fit = trainer(folder, logger=loggers, callbacks=tracking_callbacks(loggers))

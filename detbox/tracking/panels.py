@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from detbox.boxes import to_xyxy
+from detbox.boxes import box_scale, to_xyxy
 from detbox.structures import Batch, Detections
 
 
@@ -47,7 +47,7 @@ def panel(
 
 def _shares(boxes_px: Tensor, size: Tensor) -> Tensor:
     """Pixels of the original image -> shares of it, (N, 4); `size` is height, width."""
-    return (boxes_px / size.flip(0).repeat(2).to(boxes_px)).clamp(0, 1)
+    return (boxes_px / box_scale(size.to(boxes_px))).clamp(0, 1)
 
 
 def _layer(

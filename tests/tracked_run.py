@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_toys import ToyEvaluation, ToyModule, loader, trainer
+from training_toys import ToyEvaluation, ToyModule, loader, trainer
 
-from detbox.engine.console import quiet
-from detbox.engine.loggers import build_loggers, close_loggers, tracking_callbacks
-from detbox.engine.progress import ConsoleProgress
+from detbox.console.lines import quiet
+from detbox.console.progress import ConsoleProgress
+from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
 
 
 def main(folder: Path, mode: str, epochs: int, seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 
-from detbox.engine.steps import is_logged
+from detbox.tracking.steps import is_logged
 
 Value = TypeVar("Value")
 

@@ -14,10 +14,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from detbox.engine.gradients import GradientNorm
-from detbox.engine.terms import TermsLogger
-from detbox.engine.timing import StepTimer
 from detbox.registry import LOGGERS
+from detbox.tracking.gradients import GradientNorm
+from detbox.tracking.terms import TermsLogger
+from detbox.tracking.timing import StepTimer
 
 
 def build_loggers(
@@ -46,7 +46,7 @@ def tracking_callbacks(loggers: Sequence[Logger]) -> list[Callback]:
     """
     callbacks: list[Callback] = [TermsLogger(), GradientNorm(), LearningRateMonitor("step")]
     if any(isinstance(logger, WandbLogger) for logger in loggers):
-        from detbox.engine.dashboard import WandbDashboard
+        from detbox.tracking.dashboard import WandbDashboard
 
         callbacks.append(WandbDashboard())
     return [*callbacks, StepTimer()]
@@ -101,7 +101,7 @@ def wandb(
         finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
     """
     # Here, not above: training with logger=csv must not need wandb.
-    from detbox.engine.dashboard import wandb_logger
+    from detbox.tracking.dashboard import wandb_logger
 
     run = wandb_logger(
         folder,

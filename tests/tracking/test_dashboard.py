@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine_toys import SPACE, batch, detections
+from training_toys import SPACE, batch, detections
 from wandb_helpers import FakeServer, OfflineRun
 
-from detbox.engine.panels import panel
+from detbox.tracking.panels import panel
 
-TOY = Path(__file__).with_name("tracked_run.py")
+TOY = Path(__file__).parents[1] / "tracked_run.py"
 KEY = {"WANDB_API_KEY": "0" * 40}
 
 
