@@ -61,6 +61,6 @@ def pairwise_overlap(
 
 
 def inverse_sigmoid(share: Tensor, eps: float = 1e-3) -> Tensor:
-    """Logit with both sides clamped at `eps` (1e-3 in DINO, 1e-5 in Deformable DETR)."""
+    """Logit with both sides clamped at `eps`: 1e-3 in the DAB family and DINO, 1e-5 before."""
     share = share.clamp(0, 1)
     return torch.log(share.clamp(min=eps) / (1 - share).clamp(min=eps))

@@ -94,7 +94,7 @@ def dab_deformable_detr(
             [DeformableDecoderLayer(widths) for _ in range(decoder_layers)],
             ScaledAnchorPosition(dim),
             nn.Identity(),
-            IterativeRefinement(),
+            IterativeRefinement(eps=1e-3),
             heads,
         ),
     )

@@ -132,14 +132,7 @@ class LookForwardTwice(nn.Module):
     """Move anchors layer by layer and let them learn from the next layer's boxes (sec. 4.3).
 
     The official code lets them; DINO gives it the name (Zhang et al., ICLR 2023, sec. 3.5).
-
-    Args:
-        eps: clamp of the inverse sigmoid on both sides; DINO 1e-3.
     """
-
-    def __init__(self, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
 
     def forward(
         self, heads: Heads, layer: int, content: Tensor, hidden: Tensor, anchors: Tensor
@@ -157,7 +150,7 @@ class LookForwardTwice(nn.Module):
             Boxes of this layer and anchors of the next, each (B, Q, 4).
         """
         # The round trip keeps anchors within the clamp of the inverse sigmoid.
-        start = inverse_sigmoid(anchors.sigmoid(), self.eps)
+        start = inverse_sigmoid(anchors.sigmoid())
         # Only the first layer's anchors, where they are learnt, are moved with their gradient.
         moved = heads.locate(layer, content) + (start.detach() if layer else start)
         return Refined(heads.locate(layer, hidden) + start, moved, moved.detach())

@@ -231,20 +231,28 @@ class FixedReferences(nn.Module):
 
 
 class IterativeRefinement(nn.Module):
-    """Each layer refines the boxes of the one before (sec. 4.2)."""
+    """Each layer refines the boxes of the one before (sec. 4.2).
+
+    Args:
+        eps: clamp of the inverse sigmoid on both sides; the DAB family has 1e-3.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
 
     def forward(
         self, heads: Heads, layer: int, content: Tensor, hidden: Tensor, anchors: Tensor
     ) -> Refined:
         """Anchors (B, Q, 2 | 4) become this layer's boxes, without gradient."""
-        boxes = boxes_around(anchors, heads.locate(layer, hidden))
+        boxes = boxes_around(anchors, heads.locate(layer, hidden), self.eps)
         return Refined(boxes, boxes.detach(), boxes.detach())
 
 
-def boxes_around(anchors: Tensor, offsets: Tensor) -> Tensor:
+def boxes_around(anchors: Tensor, offsets: Tensor, eps: float = 1e-5) -> Tensor:
     """Add offsets (B, Q, 4) to anchors (B, Q, 2 | 4), all as logits; points have no size to add."""
     # The round trip keeps anchors within the clamp of the inverse sigmoid.
-    start = inverse_sigmoid(anchors.sigmoid(), eps=1e-5)
+    start = inverse_sigmoid(anchors.sigmoid(), eps)
     return F.pad(start, (0, 4 - start.shape[-1])) + offsets
 
 

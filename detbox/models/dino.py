@@ -201,7 +201,7 @@ def dino(
             [DeformableDecoderLayer(widths) for _ in range(decoder_layers)],
             AnchorPosition(dim),
             nn.LayerNorm(dim),
-            LookForwardTwice(eps=1e-3),
+            LookForwardTwice(),
             heads,
         ),
         ContrastiveDenoiser(num_classes, dim, num_denoising, label_noise, box_noise)

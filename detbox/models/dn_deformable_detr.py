@@ -73,7 +73,7 @@ def dn_deformable_detr(
             [DeformableDecoderLayer(widths) for _ in range(decoder_layers)],
             ScaledAnchorPosition(dim),
             nn.Identity(),
-            IterativeRefinement(),
+            IterativeRefinement(eps=1e-3),
             heads,
         ),
         Denoiser(label_table(num_classes, dim - 1), denoising_groups, label_noise, box_noise),

@@ -174,7 +174,7 @@ class Denoiser(nn.Module):
         )
         content = with_indicator(self.label_table(labels), 1.0).to(queries.content.dtype)
         boxes = self.noised(targets.boxes[slots.target], draws.shift)
-        anchors = inverse_sigmoid(boxes, eps=1e-5)[:, : queries.anchors.shape[-1]]
+        anchors = inverse_sigmoid(boxes)[:, : queries.anchors.shape[-1]]
         shape = (len(targets.counts), self.num_groups * slots.width)
         return with_denoising(
             queries,

@@ -117,7 +117,7 @@ def stable_dino(
             [DeformableDecoderLayer(widths) for _ in range(decoder_layers)],
             AnchorPosition(dim),
             nn.LayerNorm(dim),
-            LookForwardTwice(eps=1e-3),
+            LookForwardTwice(),
             heads,
         ),
         UnshiftedDenoiser(num_classes, dim, num_denoising, label_noise, box_noise)

@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 """fixture of the test that answers for a file -> patterns"""
 COMPANIONS = ("*.meta.json", "*.state_dict.safetensors", "timing.json", "verification.json")
 """read with another file, or about the recording itself"""
-LATER: tuple[str, ...] = ()
+LATER: tuple[str, ...] = ("realtime/*",)
 """recordings of models that this repository does not hold yet"""
 DATA = {".safetensors", ".npz", ".json"}
 

@@ -11,6 +11,7 @@ import torch
 from detbox.build import compose
 from detbox.checkpoints.official import official_names
 from detbox.registry import OPTIMIZERS
+from parity import amplified
 from parity.report import Report
 from parity.tolerances import FULL_VARIANT, VARIANT, Rule
 from parity.variants import INPUTS, prepare, published, read, replay
@@ -24,7 +25,12 @@ def test_every_tensor_of_a_variant_is_reproduced(variant_file: Path, report: Rep
 def test_every_tensor_of_a_full_size_variant_is_reproduced(
     full_variant_file: Path, report: Report
 ) -> None:
-    _check(full_variant_file, report, FULL_VARIANT)
+    if amplified.is_amplified(full_variant_file):
+        report.inputs += [name for name in read(full_variant_file).tensors if _is_input(name)]
+        amplified.compare(full_variant_file, report)
+        report.verify()
+    else:
+        _check(full_variant_file, report, FULL_VARIANT)
 
 
 EXPERIMENTS = {
@@ -53,9 +59,13 @@ def test_learning_rates_are_shared_out_as_by_the_official_optimizer(groups_file:
             assert group["lr"] == pytest.approx(share * cfg.lr), name
 
 
+def _is_input(name: str) -> bool:
+    return name.startswith(INPUTS)
+
+
 def _check(file: Path, report: Report, rules: tuple[Rule, ...]) -> None:
     recording = read(file)
     recorded = recording.tensors
-    report.inputs += [name for name in recorded if name.startswith(INPUTS)]
+    report.inputs += [name for name in recorded if _is_input(name)]
     report.compare(recorded, replay(prepare(recording)), rules)
     report.verify()

@@ -123,7 +123,7 @@ def replay(variation: Variation) -> dict[str, Tensor]:
     with torch.no_grad():
         named = variant_names.outputs(played) | variant_names.middle(played, recorded)
     total, terms = losses_and_matches(played, targets, variation.criterion)
-    named |= terms | detections(played, recorded, _postprocess(variation))
+    named |= terms | detections(played, recorded, detection_rule(variation))
     if not full:
         named |= _emptied(variation, played if not denoises else None)
         named |= _evaluated(variation) if "out_eval/pred_logits" in recorded else {}
@@ -165,7 +165,8 @@ def _evaluated(variation: Variation) -> dict[str, Tensor]:
     return {f"out_eval/{name.removeprefix('out/')}": each for name, each in named.items()}
 
 
-def _postprocess(variation: Variation) -> nn.Module:
+def detection_rule(variation: Variation) -> nn.Module:
+    """The post-processing of a recording, with some detections to spare for ties."""
     settings = dict(variation.variant.postprocess)
     if settings["name"] == "top":
         settings["num_select"] = len(variation.recorded["post/0/scores"]) + SPARE
