@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, distributed, nn
 
 from detbox.errors import SettingError
 from detbox.numerics import at_least_float32
-from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets
+from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets, Term
 
 Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
 Matcher = Callable[[Sequence[PredictionSet], Targets], list[Matches]]
+
+
+class LossTerms(dict[str, Tensor]):
+    """Terms by name; `entries` says what each is about."""
+
+    def __init__(self, entries: Iterable[Term]) -> None:
+        self.entries = tuple(entries)
+        super().__init__({entry.name: entry.value for entry in self.entries})
+
+    @property
+    def total(self) -> Tensor:
+        """() the loss to minimise."""
+        return torch.stack(list(self.values())).sum()
 
 
 class Criterion(nn.Module):
@@ -49,7 +62,7 @@ class Criterion(nn.Module):
 
     def forward(
         self, outputs: Outputs, targets: Targets, normalizer: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    ) -> LossTerms:
         """Compute all terms; their sum is the loss to minimise.
 
         Args:
@@ -63,25 +76,44 @@ class Criterion(nn.Module):
         """
         if normalizer is None:
             normalizer = mean_count(targets)
+        final = outputs.prediction.origin
         with torch.autocast(targets.boxes.device.type, enabled=False):
-            return {
-                f"{each.name}/{name}": self.weight_of(each, name)
-                * each.scale
-                * _divided(loss(each, self._seen_by(each, targets), matches), normalizer)
+            return LossTerms(
+                Term(
+                    each.origin,
+                    name,
+                    self.weight_of(each, name)
+                    / each.repeats
+                    * _divided(loss(each, self._seen_by(each, targets), matches), normalizer),
+                    each.origin == final,
+                )
                 for each, matches in map(_counted, self.match(outputs, targets))
                 for name, loss in self.losses.items()
-            }
+            )
 
     def weight_of(self, predictions: PredictionSet, loss: str) -> float:
         """Weight of a loss, as the set's group of queries has it."""
         return self.group_weights.get(predictions.group, {}).get(loss, self.weights[loss])
 
     def match(self, outputs: Outputs, targets: Targets) -> list[tuple[PredictionSet, Matches]]:
-        """Every set, in float32 at least, with its matches; the matcher is asked once."""
+        """Every set, in float32 at least, with its matches.
+
+        The matcher is asked once for all sets that find every target equally often.
+        """
         sets = [_precise(each) for each in outputs.all]
-        open_sets = [each for each in sets if each.matches is None]
-        found = iter(self.matcher(open_sets, targets) if open_sets else ())
-        return [(each, next(found) if each.matches is None else each.matches) for each in sets]
+        found = {index: each.matches for index, each in enumerate(sets) if each.matches is not None}
+        for times in sorted({each.repeats for each in sets if each.matches is None}):
+            asked = [i for i, each in enumerate(sets) if i not in found and each.repeats == times]
+            answers = self._ask([sets[index] for index in asked], targets, times)
+            found |= dict(zip(asked, answers, strict=True))
+        return [(each, found[index]) for index, each in enumerate(sets)]
+
+    def _ask(self, sets: list[PredictionSet], targets: Targets, times: int) -> list[Matches]:
+        if times == 1:
+            return self.matcher(sets, targets)
+        repeated, index = targets.repeated(times)
+        answers = self.matcher(sets, repeated)
+        return [matches._replace(target=index[matches.target]) for matches in answers]
 
     def _seen_by(self, predictions: PredictionSet, targets: Targets) -> Targets:
         if not predictions.class_agnostic:
@@ -100,7 +132,8 @@ def mean_count(targets: Targets) -> Tensor:
 
 def _divided(loss: Tensor | Normalized, normalizer: Tensor) -> Tensor:
     if isinstance(loss, Normalized):
-        return loss.total / loss.divisor
+        # A set without a query to learn from, as of an empty batch, has nothing to divide by.
+        return loss.total / loss.divisor.clamp(min=torch.finfo(loss.divisor.dtype).tiny)
     return loss / normalizer
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -51,6 +51,14 @@ class Targets(NamedTuple):
     def starts(self) -> tuple[int, ...]:
         """Position of each image's first object in the flat tensors."""
         return tuple(sum(self.counts[:image]) for image in range(len(self.counts)))
+
+    def repeated(self, times: int) -> tuple[Targets, Tensor]:
+        """Every image's objects so many times in a row, and where each came from, (times * T,)."""
+        spans = zip(self.starts, self.counts, strict=True)
+        places = [at for start, n in spans for _ in range(times) for at in range(start, start + n)]
+        index = torch.tensor(places, dtype=torch.int64).to(self.labels.device, non_blocking=True)
+        counts = tuple(times * count for count in self.counts)
+        return Targets(self.labels[index], self.boxes[index], counts), index
 
     def of(self, image: int) -> tuple[Tensor, Tensor]:
         """Labels (n,) and boxes (n, 4) of one image."""
@@ -117,8 +125,8 @@ class QueryGroup(NamedTuple):
     size: int
     matches: Matches | None = None
     """None: ask the matcher"""
-    scale: float = 1.0
-    """factor on the group's loss terms: 1/R where every target is repeated R times"""
+    repeats: int = 1
+    """how often every target is to be found; the group's loss terms are divided by it"""
     matched_only: bool = False
     """True: no loss sees the unmatched queries; else they are background"""
 
@@ -137,11 +145,26 @@ class Queries(NamedTuple):
     groups: tuple[QueryGroup, ...]
 
 
+class Origin(NamedTuple):
+    """Where predictions come from."""
+
+    layer: int | None
+    """of the decoder, from 0; None: the encoder's own predictions"""
+    group: str
+    """name of the group of queries, its purpose: `match`, `denoise`, or `encoder`"""
+
+    def __str__(self) -> str:
+        """`decoder5/match`, `decoder0/denoise`, `encoder`."""
+        return self.group if self.layer is None else f"decoder{self.layer}/{self.group}"
+
+
+ENCODER = Origin(None, "encoder")
+
+
 class PredictionSet(NamedTuple):
     """Predictions of one layer for one group of queries, to be matched or already matched."""
 
-    name: str
-    """`decoder5/match`, `decoder0/denoise`, `encoder`"""
+    origin: Origin
     logits: Tensor
     """(B, Q, K)"""
     boxes: Tensor
@@ -150,15 +173,25 @@ class PredictionSet(NamedTuple):
     """None: ask the matcher"""
     class_agnostic: bool = False
     """True: every target counts as class 0"""
-    scale: float = 1.0
-    """factor on this set's loss terms"""
+    repeats: int = 1
+    """how often every target is to be found; this set's loss terms are divided by it"""
     matched_only: bool = False
     """True: no loss sees the unmatched queries; else they are background"""
 
     @property
+    def name(self) -> str:
+        """`decoder5/match`, `decoder0/denoise`, `encoder`."""
+        return str(self.origin)
+
+    @property
+    def layer(self) -> int | None:
+        """Of the decoder, from 0; None: the encoder's own."""
+        return self.origin.layer
+
+    @property
     def group(self) -> str:
         """`match`, `denoise` or `encoder`: the purpose of the queries, whatever the layer."""
-        return self.name.rpartition("/")[2]
+        return self.origin.group
 
 
 class Outputs(NamedTuple):
@@ -172,6 +205,33 @@ class Outputs(NamedTuple):
     def all(self) -> tuple[PredictionSet, ...]:
         """The prediction and the auxiliary sets."""
         return (self.prediction, *self.auxiliary)
+
+
+class Term(NamedTuple):
+    """One weighted, normalised term of the loss."""
+
+    origin: Origin
+    """the prediction set that it is about"""
+    loss: str
+    """name of the loss"""
+    value: Tensor
+    """()"""
+    final: bool
+    """whether inference reads that set"""
+
+    @property
+    def name(self) -> str:
+        """`decoder5/match/class`."""
+        return f"{self.origin}/{self.loss}"
+
+
+class StepOutputs(TypedDict):
+    """What a training step hands to Lightning, and Lightning to callbacks."""
+
+    loss: Tensor
+    """() to be minimised; behind the step divided by the number of accumulated batches"""
+    terms: tuple[Term, ...]
+    """without gradient"""
 
 
 class Normalized(NamedTuple):

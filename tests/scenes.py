@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from detbox.boxes import to_cxcywh
-from detbox.structures import PredictionSet, Targets
+from detbox.structures import Origin, PredictionSet, Targets
 
 CLASSES = 4
+FIRST = Origin(0, "match")
 
 
 def random_boxes(*shape: int, seed: int = 0) -> Tensor:
@@ -26,9 +27,9 @@ def random_targets(*counts: int, seed: int = 1) -> Targets:
 
 
 def random_predictions(
-    images: int, queries: int, name: str = "decoder0/match", seed: int = 2
+    images: int, queries: int, origin: Origin = FIRST, seed: int = 2
 ) -> PredictionSet:
     """Logits and boxes of every query."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(images, queries, CLASSES, generator=generator)
-    return PredictionSet(name, logits, random_boxes(images, queries, seed=seed))
+    return PredictionSet(origin, logits, random_boxes(images, queries, seed=seed))

@@ -12,7 +12,7 @@ from torch import Tensor
 from detbox import losses, matchers  # noqa: F401  (importing registers)
 from detbox.criterion import Criterion, mean_count
 from detbox.registry import LOSSES, MATCHERS
-from detbox.structures import Matches, Outputs, PredictionSet, Targets
+from detbox.structures import ENCODER, Matches, Origin, Outputs, PredictionSet, Targets
 
 WEIGHTS = {"class": 1.0, "l1": 5.0, "giou": 2.0}
 BY_NAME = {name: LOSSES.bind({"name": name}) for name in ("focal", "l1", "giou")}
@@ -28,16 +28,16 @@ def criterion(**weights: float) -> Criterion:
 
 def outputs() -> Outputs:
     """The sets of a step: two to be matched, one already matched, one of the encoder."""
-    denoised = random_predictions(2, 4, "decoder0/denoise", seed=5)._replace(matches=GIVEN)
+    denoised = random_predictions(2, 4, Origin(0, "denoise"), seed=5)._replace(matches=GIVEN)
     return Outputs(
-        random_predictions(2, 6, "decoder1/match", seed=3),
-        (random_predictions(2, 6, "decoder0/match", seed=4), denoised, encoder()),
+        random_predictions(2, 6, Origin(1, "match"), seed=3),
+        (random_predictions(2, 6, Origin(0, "match"), seed=4), denoised, encoder()),
     )
 
 
 def encoder() -> PredictionSet:
     """A set that tells objects from background only."""
-    return random_predictions(2, 9, "encoder", seed=6)._replace(class_agnostic=True)
+    return random_predictions(2, 9, ENCODER, seed=6)._replace(class_agnostic=True)
 
 
 def test_every_set_has_a_term_of_every_loss() -> None:
@@ -82,13 +82,58 @@ def test_a_set_that_brings_its_matches_is_not_matched_again() -> None:
     assert dict((each.name, found) for each, found in matched)["decoder0/denoise"] is GIVEN
 
 
-def test_a_set_can_be_scaled() -> None:
+def test_terms_of_repeated_targets_are_divided_by_the_repeats() -> None:
     whole = outputs()
-    scaled = whole._replace(prediction=whole.prediction._replace(scale=0.25))
-    plain, quarter = criterion()(whole, TARGETS), criterion()(scaled, TARGETS)
+    denoised = whole.auxiliary[1]
+    often = (whole.auxiliary[0], denoised._replace(repeats=4), whole.auxiliary[2])
+    plain, quarter = (
+        criterion()(whole, TARGETS),
+        criterion()(whole._replace(auxiliary=often), TARGETS),
+    )
     for name, term in plain.items():
-        factor = 0.25 if name.startswith("decoder1/match") else 1
+        factor = 0.25 if name.startswith("decoder0/denoise") else 1
         torch.testing.assert_close(quarter[name], factor * term)
+
+
+def test_a_set_of_many_finds_every_target_so_often() -> None:
+    many = random_predictions(2, 20, Origin(1, "many"), seed=9)._replace(repeats=3)
+    whole = outputs()
+    pairs = criterion().match(whole._replace(auxiliary=(*whole.auxiliary, many)), TARGETS)
+    for predictions, found in pairs:
+        if predictions.matches is None:
+            times = torch.bincount(found.target, minlength=len(TARGETS.labels))
+            assert times.tolist() == [predictions.repeats] * len(TARGETS.labels)
+            owner = torch.tensor([0, 0, 0, 1])[found.target]
+            assert torch.equal(owner, found.image)
+            assert len({*zip(found.image.tolist(), found.query.tolist(), strict=True)}) == len(
+                owner
+            )
+    alone = criterion().match(whole, TARGETS)
+    for (_, then), (_, now) in zip(alone, pairs, strict=False):
+        assert all(map(torch.equal, then, now))
+
+
+def test_each_term_says_what_it_is_about() -> None:
+    terms = criterion()(outputs(), TARGETS)
+    assert [term.name for term in terms.entries] == list(terms)
+    assert {term.name for term in terms.entries if term.final} == {
+        f"decoder1/match/{loss}" for loss in WEIGHTS
+    }
+    assert {term.origin.layer for term in terms.entries} == {0, 1, None}
+    torch.testing.assert_close(terms.total, sum(terms.values()))
+
+
+def test_a_set_without_anything_to_learn_adds_nothing() -> None:
+    nothing = Matches(*torch.zeros(3, 0, dtype=torch.int64))
+    logits = torch.randn(2, 4, CLASSES + 1, requires_grad=True)
+    empty = PredictionSet(
+        Origin(0, "denoise"), logits, random_boxes(2, 4), nothing, matched_only=True
+    )
+    one = {"class": LOSSES.bind({"name": "cross_entropy"})}
+    (term,) = Criterion(lambda *_: [], one, {"class": 1.0})(Outputs(empty, ()), TARGETS).values()
+    term.backward()
+    assert term == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
 def test_terms_are_divided_by_the_normalizer() -> None:
@@ -126,7 +171,7 @@ def test_halves_of_a_batch_with_the_joint_normalizer_add_up_to_the_whole() -> No
         weight = head.clone().requires_grad_()
         for part in parts:
             logits, boxes = (features[part] @ weight).split((CLASSES, 4), -1)
-            step = Outputs(PredictionSet("decoder0/match", logits, boxes.sigmoid()), ())
+            step = Outputs(PredictionSet(Origin(0, "match"), logits, boxes.sigmoid()), ())
             own = images_of(targets, part)
             terms = criterion()(step, own, mean_count(targets))
             torch.stack(list(terms.values())).sum().backward()
@@ -147,8 +192,8 @@ def images_of(targets: Targets, part: slice) -> Targets:
 def test_under_autocast_terms_are_computed_in_float32() -> None:
     logits = random_predictions(2, 6).logits.bfloat16()
     boxes = random_boxes(2, 6, seed=7).bfloat16()
-    half = Outputs(PredictionSet("decoder0/match", logits, boxes), ())
-    exact = Outputs(PredictionSet("decoder0/match", logits.float(), boxes.float()), ())
+    half = Outputs(PredictionSet(Origin(0, "match"), logits, boxes), ())
+    exact = Outputs(PredictionSet(Origin(0, "match"), logits.float(), boxes.float()), ())
     with torch.autocast("cpu", torch.bfloat16):
         terms = criterion()(half, TARGETS)
     assert {term.dtype for term in terms.values()} == {torch.float32}

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 PAPERS = (
     "detector",
+    "query_groups",
     "heads",
     "decoder",
     "detr",

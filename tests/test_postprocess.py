@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scenes import FIRST
 from torch import Tensor
 
 from detbox.boxes import to_xyxy
@@ -18,7 +19,7 @@ GOLDENS = Path(__file__).parents[2] / "shared/goldens/dino/unit_loss_match_post.
 def prediction(batch: int = 2, queries: int = 5, classes: int = 3) -> PredictionSet:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(batch, queries, classes, generator=generator)
-    return PredictionSet("x", logits, torch.rand(batch, queries, 4, generator=generator))
+    return PredictionSet(FIRST, logits, torch.rand(batch, queries, 4, generator=generator))
 
 
 def sizes(*pairs: tuple[int, int]) -> Tensor:
@@ -33,7 +34,7 @@ def test_official_numbers_are_reproduced(case: str, num_select: int, nms_iou: fl
     if not GOLDENS.is_file():
         pytest.skip(f"no recorded numbers at {GOLDENS}")
     stored = pytest.importorskip("safetensors.torch").load_file(GOLDENS)
-    queries = PredictionSet("x", stored["match.pred_logits"], stored["match.pred_boxes"])
+    queries = PredictionSet(FIRST, stored["match.pred_logits"], stored["match.pred_boxes"])
     found = Postprocess(num_select, nms_iou)(queries, stored["post.sizes_hw"])
     for image, detections in enumerate(found):
         start = f"post.{case}.image.{image}"
@@ -63,7 +64,7 @@ def test_fewer_pairs_than_asked_for_give_all_pairs() -> None:
 
 
 def test_boxes_may_leave_the_image() -> None:
-    queries = PredictionSet("x", torch.zeros(1, 1, 1), torch.tensor([[[0.0, 1.0, 0.5, 0.5]]]))
+    queries = PredictionSet(FIRST, torch.zeros(1, 1, 1), torch.tensor([[[0.0, 1.0, 0.5, 0.5]]]))
     (found,) = Postprocess()(queries, sizes((100, 200)))
     assert found.boxes.tolist() == [[-50.0, 75.0, 50.0, 125.0]]
 
@@ -108,7 +109,7 @@ def test_softmax_gives_each_query_its_best_class_but_never_no_object() -> None:
 
 
 def test_softmax_can_be_followed_by_suppression() -> None:
-    twins = PredictionSet("x", torch.zeros(1, 2, 3), torch.full((1, 2, 4), 0.5))
+    twins = PredictionSet(FIRST, torch.zeros(1, 2, 3), torch.full((1, 2, 4), 0.5))
     assert len(SoftmaxPostprocess()(twins, sizes((8, 9)))[0].scores) == 2
     assert len(SoftmaxPostprocess(nms_iou=0.5)(twins, sizes((8, 9)))[0].scores) == 1
 

@@ -17,7 +17,7 @@ from detbox import predictor as predictor_module
 from detbox.data.transforms import Recipe
 from detbox.postprocess import Postprocess
 from detbox.predictor import Predictor, find_images, load, predict_to_folder
-from detbox.structures import ImageBatch, LabelSpace, Outputs, PredictionSet, Targets
+from detbox.structures import ImageBatch, LabelSpace, Origin, Outputs, PredictionSet, Targets
 
 CPU = torch.device("cpu")
 CONFIG = {
@@ -40,7 +40,7 @@ class BrightnessDetector(nn.Module):
         light = (images.pixels[:, 0] * inside).flatten(1).sum(1) / inside.flatten(1).sum(1)
         label = (light / 256 * len(self.table)).long()
         boxes = torch.tensor([0.5, 0.5, 0.5, 0.5]).expand(len(label), 1, 4)
-        return Outputs(PredictionSet("x", self.table[label][:, None], boxes), ())
+        return Outputs(PredictionSet(Origin(0, "match"), self.table[label][:, None], boxes), ())
 
 
 def space(*ids: int) -> LabelSpace:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scenes import random_boxes, random_predictions, random_targets
 
-from detbox.structures import ImageBatch, LabelSpace, Matches, Outputs
+from detbox.structures import ENCODER, ImageBatch, LabelSpace, Matches, Origin, Outputs
 
 LAYOUTS = [(0, 1, 2), (1, 2, 3), (3, 17, 90)]
 
@@ -36,7 +36,7 @@ def test_an_image_is_found_again_without_its_padding(size: tuple[int, int]) -> N
 
 
 def test_outputs_list_the_prediction_first() -> None:
-    first, second = random_predictions(1, 2, "decoder1/match"), random_predictions(1, 2, "encoder")
+    first, second = (random_predictions(1, 2, each) for each in (Origin(1, "match"), ENCODER))
     assert [each.name for each in Outputs(first, (second,)).all] == ["decoder1/match", "encoder"]
 
 

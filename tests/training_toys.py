@@ -11,10 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from detbox.structures import Batch, Detections, ImageBatch, LabelSpace, Targets
+from detbox.criterion import LossTerms
+from detbox.structures import (
+    ENCODER,
+    Batch,
+    Detections,
+    ImageBatch,
+    LabelSpace,
+    Origin,
+    StepOutputs,
+    Targets,
+    Term,
+)
 
 SPACE = LabelSpace(("cat", "dog"), (1, 2))
-TERMS = ("decoder0/match", "decoder1/match", "decoder1/denoise", "encoder")
+FINAL = Origin(1, "match")
+ORIGINS = (Origin(0, "match"), FINAL, Origin(1, "denoise"), ENCODER)
 
 
 class ToyDetector(nn.Module):
@@ -37,9 +49,13 @@ class ToyCriterion(nn.Module):
         super().__init__()
         self.seconds = seconds
 
-    def forward(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def forward(self, outputs: Tensor, targets: Targets) -> LossTerms:
         time.sleep(self.seconds)
-        return {f"{name}/{loss}": outputs.sum() for name in TERMS for loss in ("class", "l1")}
+        return LossTerms(
+            Term(origin, loss, outputs.sum(), origin == FINAL)
+            for origin in ORIGINS
+            for loss in ("class", "l1")
+        )
 
 
 class ToyModule(pl.LightningModule):
@@ -51,10 +67,10 @@ class ToyModule(pl.LightningModule):
         self.criterion = ToyCriterion(loss)
         self.label_space = SPACE
 
-    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+    def training_step(self, batch: Batch, batch_index: int) -> StepOutputs:
         terms = self.criterion(self.detector(batch.images, batch.targets), batch.targets)
-        detached = {name: value.detach() for name, value in terms.items()}
-        return {"loss": torch.stack(list(terms.values())).sum(), "terms": detached}
+        detached = tuple(term._replace(value=term.value.detach()) for term in terms.entries)
+        return StepOutputs(loss=terms.total, terms=detached)
 
     def validation_step(self, batch: Batch, batch_index: int) -> list[Detections]:
         self.detector(batch.images)

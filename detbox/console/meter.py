@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 
 from torch import Tensor
 
-from detbox.tracking.terms import group_terms
+from detbox.structures import Term
 
 
 class Means:
-    """Mean of the total loss and of the final terms, summed on the device.
+    """Mean of the total loss and of the terms that inference's predictions have."""
 
-    Args:
-        final: the prediction set that inference reads; None: the last decoder layer.
-    """
-
-    def __init__(self, final: str | None = None) -> None:
-        self.final = final
+    def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
-    def add(self, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Add the loss and the terms of one batch."""
-        grouped = group_terms(terms, self.final)
-        final = {name: value for name, value in grouped.items() if name.startswith("loss_final/")}
+    def add(self, loss: Tensor, terms: Iterable[Term]) -> None:
+        """Add the loss and the terms of one batch, on the device."""
+        final = {term.loss: term.value for term in terms if term.final}
         for name, value in {"loss": loss, **final}.items():
-            key = name.removeprefix("loss_final/")
-            self._sums[key] = self._sums.get(key, 0.0) + value.detach()
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
         self._count += 1
 
     def __str__(self) -> str:

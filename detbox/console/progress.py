@@ -21,13 +21,11 @@ class ConsoleProgress(ProgressBar):
 
     Args:
         every: batches between two readings of the losses, and between two plain lines.
-        final: the prediction set whose terms are shown; None: the last decoder layer.
     """
 
-    def __init__(self, every: int = 50, final: str | None = None) -> None:
+    def __init__(self, every: int = 50) -> None:
         super().__init__()
         self.every = every
-        self.final = final
         self._enabled = True
         self._bar = Bar()
         self._done = 0
@@ -56,7 +54,7 @@ class ConsoleProgress(ProgressBar):
         self._in_epoch = True
         self._epoch_start = time.perf_counter()
         self._speed, self._validated = Speed(), False
-        self._epoch_means, self._recent = Means(self.final), Means(self.final)
+        self._epoch_means, self._recent = Means(), Means()
         if self._enabled:
             self._bar.open(_epoch(trainer), trainer.num_training_batches)
             self._bar.advance(batch_idx)
@@ -81,7 +79,7 @@ class ConsoleProgress(ProgressBar):
         self._bar.advance()
         if (batch_idx + 1) % self.every == 0:
             self._bar.tell(f"{self._recent}  {self._speed}  ETA {self._forecast.left(self._done)}")
-            self._recent = Means(self.final)
+            self._recent = Means()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Replace the bar by the epoch's line; resumed behind its last batch, there is none."""

@@ -7,13 +7,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 
-from detbox.criterion import Criterion
+from detbox.criterion import Criterion, LossTerms
 from detbox.engine.optimization import Optimization
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
-from detbox.structures import Batch, Detections, LabelSpace, Outputs
+from detbox.structures import Batch, Detections, LabelSpace, Outputs, StepOutputs
 
 
 class DetectionModule(pl.LightningModule):
@@ -45,12 +44,12 @@ class DetectionModule(pl.LightningModule):
         self.label_space = label_space
         self.config = config
 
-    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+    def training_step(self, batch: Batch, batch_index: int) -> StepOutputs:
         """The loss to minimise and its terms, detached."""
         outputs = self.detector(batch.images, batch.targets)
-        terms: dict[str, Tensor] = self.criterion(outputs, batch.targets)
-        loss = torch.stack(list(terms.values())).sum()
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+        terms: LossTerms = self.criterion(outputs, batch.targets)
+        detached = tuple(term._replace(value=term.value.detach()) for term in terms.entries)
+        return StepOutputs(loss=terms.total, terms=detached)
 
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_index: int
@@ -64,9 +63,8 @@ class DetectionModule(pl.LightningModule):
     def _log_loss(self, outputs: Outputs, batch: Batch) -> None:
         """Without a collective: ranks may have unequal numbers of validation batches."""
         count = torch.tensor(float(max(1, len(batch.targets.labels))), device=self.device)
-        terms: dict[str, Tensor] = self.criterion(outputs, batch.targets, count)
-        loss = torch.stack(list(terms.values())).sum()
-        self.log("val/loss", loss, batch_size=len(batch.image_ids))
+        terms: LossTerms = self.criterion(outputs, batch.targets, count)
+        self.log("val/loss", terms.total, batch_size=len(batch.image_ids))
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule, stepped once per training step."""

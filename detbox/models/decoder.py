@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from detbox.structures import Memory, PredictionSet, Queries
+from detbox.structures import Memory, Origin, PredictionSet, Queries
 
 
 class Heads(Protocol):
@@ -73,23 +73,23 @@ class Decoder(nn.Module):
             hidden = self.norm(content)
             boxes, anchors, places = self.refine(self.heads, index, content, hidden, anchors)
             logits = self.heads.classify(index, hidden)
-            sets += split_by_group(f"decoder{index}", logits, boxes.sigmoid(), queries)
+            sets += split_by_group(index, logits, boxes.sigmoid(), queries)
         return sets
 
 
 def split_by_group(
-    layer: str, logits: Tensor, boxes: Tensor, queries: Queries
+    layer: int, logits: Tensor, boxes: Tensor, queries: Queries
 ) -> list[PredictionSet]:
     """Cut a layer's predictions into the sets of its query groups."""
     sizes = [group.size for group in queries.groups]
     parts = zip(queries.groups, logits.split(sizes, 1), boxes.split(sizes, 1), strict=True)
     return [
         PredictionSet(
-            f"{layer}/{group.name}",
+            Origin(layer, group.name),
             scores,
             places,
             group.matches,
-            scale=group.scale,
+            repeats=group.repeats,
             matched_only=group.matched_only,
         )
         for group, scores, places in parts

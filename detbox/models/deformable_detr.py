@@ -23,7 +23,7 @@ from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import flattened
 from detbox.models.heads import LayerHeads, SharedHeads
 from detbox.registry import MODELS
-from detbox.structures import FeatureMap, Memory, PredictionSet, Queries, QueryGroup
+from detbox.structures import ENCODER, FeatureMap, Memory, PredictionSet, Queries, QueryGroup
 
 
 class DeformableWidths(NamedTuple):
@@ -216,7 +216,7 @@ class ProposalQueries(nn.Module):
         code = interleaved_sine(angle, self.num_frequencies, 10000.0).flatten(-2)  # (B, Q, 2C)
         position, content = self.norm(self.projection(code.to(tokens.dtype))).chunk(2, -1)
         groups = (QueryGroup("match", index.shape[1]),)
-        found = PredictionSet("encoder", logits, boxes.sigmoid(), class_agnostic=True)
+        found = PredictionSet(ENCODER, logits, boxes.sigmoid(), class_agnostic=True)
         return Queries(content, anchors, position, None, groups), (found,)
 
 

@@ -30,7 +30,7 @@ from detbox.models.dn_detr import (
 )
 from detbox.models.heads import LayerHeads, SharedHeads
 from detbox.registry import MODELS
-from detbox.structures import Matches, Memory, PredictionSet, Queries, QueryGroup, Targets
+from detbox.structures import ENCODER, Matches, Memory, PredictionSet, Queries, QueryGroup, Targets
 
 
 class MixedQueries(nn.Module):
@@ -49,7 +49,7 @@ class MixedQueries(nn.Module):
         content = self.content.weight[:count].expand(batch, -1, -1)
         groups = (QueryGroup("match", count),)
         queries = Queries(content, best.anchors.detach(), None, None, groups)
-        return queries, (PredictionSet("encoder", best.logits, best.anchors.sigmoid()),)
+        return queries, (PredictionSet(ENCODER, best.logits, best.anchors.sigmoid()),)
 
 
 class NoiseDraws(NamedTuple):
@@ -111,7 +111,7 @@ class ContrastiveDenoiser(nn.Module):
             _positives(slots, groups),
             groups,
             # Without any object nothing is denoised: the empty slots only keep the graph whole.
-            scale=1 / groups if any(targets.counts) else 0.0,
+            matched_only=not any(targets.counts),
         )
 
     def num_groups(self, targets: Targets) -> int:

@@ -22,6 +22,7 @@ from detbox.models.decoder import Decoder
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import DenseEncoderLayer, DenseWidths, check_one_level
 from detbox.models.heads import SharedHeads
+from detbox.models.query_groups import with_group
 from detbox.registry import MODELS
 from detbox.structures import Matches, Queries, QueryGroup, Targets
 
@@ -55,18 +56,10 @@ def repeated_slots(targets: Targets, repeats: int) -> Slots:
     return Slots(*matches.to(targets.labels.device), width)
 
 
-def blocked_between_groups(
-    num_denoising: int, group_size: int, num_matching: int, device: torch.device
-) -> Tensor:
-    """Attention mask (P + Q, P + Q): groups and matching queries cannot peek (sec. 3.4).
-
-    Denoising queries see their own group and the matching queries; matching ones see each other.
-    """
-    group = torch.arange(num_denoising, device=device) // group_size
-    matching = torch.full((num_matching,), -1, device=device)
-    member = torch.cat((group, matching))
-    seen = (member[:, None] == member[None, :]) | (member[None, :] == -1)
-    return ~seen
+def blocked_between_groups(count: int, group_size: int, device: torch.device) -> Tensor:
+    """Attention mask (P, P) of P denoising queries: groups cannot peek at each other (sec. 3.4)."""
+    group = torch.arange(count, device=device) // group_size
+    return group[:, None] != group[None, :]
 
 
 def with_denoising(
@@ -75,24 +68,17 @@ def with_denoising(
     anchors: Tensor,
     matches: Matches,
     groups: int,
-    scale: float,
     *,
-    matched_only: bool = False,
+    matched_only: bool,
 ) -> Queries:
-    """Put P denoising queries of `groups` equal groups before the matching queries."""
-    num_denoising, num_matching = content.shape[1], queries.content.shape[1]
-    blocked = blocked_between_groups(
-        num_denoising, num_denoising // groups, num_matching, content.device
-    )
-    return queries._replace(
-        content=torch.cat((content, queries.content), 1),
-        anchors=torch.cat((anchors, queries.anchors), 1),
-        blocked=blocked,
-        groups=(
-            QueryGroup("denoise", num_denoising, matches, scale, matched_only),
-            *queries.groups,
-        ),
-    )
+    """Put P denoising queries of `groups` equal groups before the others (sec. 3.4).
+
+    They see their own group and the matching queries, and nobody else sees them.
+    """
+    count = content.shape[1]
+    blocked = blocked_between_groups(count, count // groups, content.device)
+    group = QueryGroup("denoise", count, matches, groups, matched_only)
+    return with_group(queries, content, anchors, group, blocked=blocked, sees=("match",))
 
 
 def scattered(values: Tensor, slots: Slots, batch: int, num_slots: int) -> Tensor:
@@ -183,7 +169,6 @@ class Denoiser(nn.Module):
             Matches(slots.image, slots.query, slots.target),
             self.num_groups,
             # The official code divides by the objects of each rank, the criterion by their mean.
-            scale=1 / self.num_groups,
             matched_only=True,
         )
 

@@ -2,67 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning.pytorch as pl
 
+from detbox.structures import StepOutputs, Term
 from detbox.tracking.steps import is_logged
 
-Value = TypeVar("Value")
 
-_LAYER = re.compile(r"decoder(\d+)/match")
+def dashboard_name(term: Term) -> str:
+    """`loss_<section>/…/loss`: final, aux, encoder or denoising.
 
-
-def group_terms(terms: Mapping[str, Value], final: str | None = None) -> dict[str, Value]:
-    """Rename `set/loss` to `loss_<group>/…/loss`: final, aux, encoder or denoising.
-
-    Dashboards open one section per first part of a name, so the four groups stay apart.
-
-    Args:
-        terms: name of the prediction set and of the loss ("decoder0/match/class") -> value.
-        final: the set that inference reads ("decoder5/match"); None: the last decoder layer.
+    Dashboards open one section per first part of a name, so the four stay apart.
     """
-    final = final or last_layer(terms)
-    return {_grouped(name, final): value for name, value in terms.items()}
-
-
-def last_layer(terms: Iterable[str]) -> str | None:
-    """The matched set of the highest decoder layer, None where there is no decoder."""
-    layers = [int(found[1]) for name in terms if (found := _LAYER.match(name))]
-    return f"decoder{max(layers)}/match" if layers else None
-
-
-def _grouped(name: str, final: str | None) -> str:
-    prediction_set, _, loss = name.rpartition("/")
-    if prediction_set == final:
-        return f"loss_final/{loss}"
-    if prediction_set.startswith("encoder"):
-        return f"loss_encoder{prediction_set.removeprefix('encoder')}/{loss}"
-    if prediction_set.endswith("/denoise"):
-        return f"loss_denoising/{prediction_set.removesuffix('/denoise')}/{loss}"
-    return f"loss_aux/{prediction_set.removesuffix('/match')}/{loss}"
+    layer, group = term.origin
+    if term.final:
+        return f"loss_final/{term.loss}"
+    if layer is None:
+        return f"loss_encoder/{term.loss}"
+    if group == "denoise":
+        return f"loss_denoising/decoder{layer}/{term.loss}"
+    place = f"decoder{layer}" if group == "match" else str(term.origin)
+    return f"loss_aux/{place}/{term.loss}"
 
 
 class TermsLogger(pl.Callback):
     """Log the total loss and every term on logging steps, under grouped names.
 
-    Reads what `training_step` returns: `{"loss": tensor, "terms": {"decoder0/match/class": …}}`.
     In a distributed run the figures are those of rank 0.
-
-    Args:
-        final: the set that inference reads; None: the last decoder layer.
     """
-
-    def __init__(self, final: str | None = None) -> None:
-        self.final = final
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
+        outputs: StepOutputs,  # type: ignore[override]
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -71,4 +45,4 @@ class TermsLogger(pl.Callback):
             return
         # Lightning hands the loss back divided by the accumulated batches.
         pl_module.log("train/loss", outputs["loss"] * trainer.accumulate_grad_batches)
-        pl_module.log_dict(group_terms(outputs["terms"], self.final))
+        pl_module.log_dict({dashboard_name(term): term.value for term in outputs["terms"]})

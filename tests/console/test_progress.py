@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import rich
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from training_toys import ToyEvaluation, ToyModule, loader, trainer
@@ -17,6 +18,7 @@ from training_toys import ToyEvaluation, ToyModule, loader, trainer
 from detbox.console.lines import quiet
 from detbox.console.meter import Forecast, Means, Speed, clock
 from detbox.console.progress import ConsoleProgress
+from detbox.structures import Origin, Term
 
 EPOCH = re.compile(
     r"epoch (\d)/2  loss \S+  class \S+  l1 \S+  AP 0\.500  AP50 0\.750  "
@@ -131,10 +133,9 @@ def test_speed_leaves_out_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_means_are_of_the_total_and_the_final_terms() -> None:
-    import torch
-
     means = Means()
     for value in (1.0, 3.0):
-        terms = {"decoder0/match/class": 9.0, "decoder1/match/class": value}
-        means.add(torch.tensor(10 * value), {k: torch.tensor(v) for k, v in terms.items()})
+        final = Term(Origin(1, "match"), "class", torch.tensor(value), final=True)
+        other = Term(Origin(0, "match"), "class", torch.tensor(9.0), final=False)
+        means.add(torch.tensor(10 * value), (other, final))
     assert str(means) == "loss 20  class 2"

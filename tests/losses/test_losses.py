@@ -12,7 +12,7 @@ from detbox import losses  # noqa: F401  (importing registers)
 from detbox.boxes import to_xyxy
 from detbox.losses.focal import sigmoid_focal
 from detbox.registry import LOSSES
-from detbox.structures import Matches, Normalized, PredictionSet, Targets
+from detbox.structures import Matches, Normalized, Origin, PredictionSet, Targets
 
 TARGETS = random_targets(2, 1)
 PREDICTIONS = random_predictions(2, 6)
@@ -112,6 +112,6 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     targets = TARGETS._replace(boxes=TARGETS.boxes.double())
 
     def loss(logits: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        return value(name, PredictionSet("set", logits, boxes), targets, MATCHES)
+        return value(name, PredictionSet(Origin(0, "match"), logits, boxes), targets, MATCHES)
 
     assert torch.autograd.gradcheck(loss, (logits, boxes))

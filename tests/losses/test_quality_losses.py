@@ -14,7 +14,7 @@ from torchvision import ops
 from detbox import losses  # noqa: F401  (importing registers)
 from detbox.boxes import to_xyxy
 from detbox.registry import LOSSES
-from detbox.structures import Matches, PredictionSet
+from detbox.structures import Matches, Origin, PredictionSet
 
 
 def central(boxes: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ TRUTHS: dict[str, Truth] = dict(
 def test_value_and_gradient_are_those_of_the_formula(name: str, matches: Matches) -> None:
     logits = PREDICTIONS.logits.double().requires_grad_()
     boxes = PREDICTIONS.boxes.double().requires_grad_()
-    ours = value(name, PredictionSet("set", logits, boxes), matches)
+    ours = value(name, PredictionSet(Origin(0, "match"), logits, boxes), matches)
     place = matches.image, matches.query, TARGETS.labels[matches.target]
     truth = TRUTHS[name](logits[place].sigmoid(), ious(matches), matches).detach()
     expected = reference(name, logits, matches, truth)
@@ -118,7 +118,7 @@ def test_value_and_gradient_are_those_of_the_formula(name: str, matches: Matches
     gradients = [torch.autograd.grad(each, logits)[0] for each in (ours, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
     assert not torch.autograd.grad(
-        value(name, PredictionSet("set", logits, boxes)), boxes, allow_unused=True
+        value(name, PredictionSet(Origin(0, "match"), logits, boxes)), boxes, allow_unused=True
     )[0]
 
 
@@ -190,6 +190,6 @@ def test_a_curve_keeps_the_ends_and_bends_between(curve: str, at_half: float) ->
     label = TARGETS.labels[0]
     logits[0, 0, label], logits[0, 1, label] = 100.0, math.log(at_half / (1 - at_half))
     matches = Matches(*torch.tensor([[0, 0], [0, 1], [0, 0]]))
-    predictions = PredictionSet("set", logits, boxes[None])
+    predictions = PredictionSet(Origin(0, "match"), logits, boxes[None])
     found = value("position_supervised", predictions, matches, curve=curve)
     assert found == pytest.approx(0, abs=1e-6)

@@ -11,7 +11,7 @@ from detbox import matchers  # noqa: F401  (importing registers)
 from detbox.boxes import to_xyxy
 from detbox.matchers.stable import position_scores
 from detbox.registry import MATCHERS
-from detbox.structures import Matches, PredictionSet, Targets
+from detbox.structures import Matches, Origin, PredictionSet, Targets
 
 ONLY_CLASSES = {"class_weight": 1.0, "l1_weight": 0.0, "giou_weight": 0.0}
 
@@ -50,7 +50,7 @@ def test_of_two_equally_sure_queries_the_nearer_one_is_matched() -> None:
     truth = torch.tensor([[0.3, 0.3, 0.2, 0.2]])
     boxes = torch.stack((truth[0] + torch.tensor([0.5, 0.5, 0.0, 0.0]), truth[0] + 0.01))[None]
     logits = torch.tensor([[[2.1, -5.0], [2.0, -5.0]]])
-    predictions = PredictionSet("decoder0/match", logits, boxes)
+    predictions = PredictionSet(Origin(0, "match"), logits, boxes)
     targets = Targets(torch.tensor([0]), truth, (1,))
     assert match(predictions, targets, "stable", **ONLY_CLASSES).query.tolist() == [1]
     assert match(predictions, targets, "hungarian", **ONLY_CLASSES).query.tolist() == [0]

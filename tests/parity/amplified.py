@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from detbox.structures import ImageBatch, Outputs, PredictionSet
+from detbox.structures import ImageBatch, Origin, Outputs, PredictionSet
 from parity import variant_names
 from parity.full_names import detections, losses_and_matches
 from parity.report import Report
@@ -71,7 +71,7 @@ def _from_recorded(variation: Variation) -> dict[str, Tensor]:
     """Losses, matches and detections of the recorded predictions."""
     recorded = variation.recorded
     *auxiliary, last = (
-        PredictionSet(f"decoder{layer}/match", *each)
+        PredictionSet(Origin(layer, "match"), *each)
         for layer, each in enumerate(zip(*(recorded[n] for n in STACKED), strict=True))
     )
     with torch.no_grad():

@@ -74,8 +74,8 @@ def logged_of(
     """The logged quantities of one set; zero where the set does not count."""
     boxes = predictions.boxes[found.image, found.query]
     gap = (boxes - targets.boxes[found.target].to(boxes.dtype)).abs()
-    share = predictions.scale / normalizer
-    counts = float(predictions.scale > 0)
+    share = 1 / (predictions.repeats * normalizer)
+    counts = float(len(found.query) > 0 or not predictions.matched_only)
     return {
         "loss_xy": gap[:, :2].sum() * share,
         "loss_hw": gap[:, 2:].sum() * share,

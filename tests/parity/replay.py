@@ -56,10 +56,8 @@ class Run:
 
     def place_of(self, predictions: PredictionSet) -> tuple[str, bool]:
         """`interm` or `layer.2`, and whether it is the denoising part."""
-        if predictions.name == "encoder":
-            return "interm", False
-        layer, _, group = predictions.name.removeprefix("decoder").partition("/")
-        return f"layer.{layer}", group == "denoise"
+        layer, group = predictions.origin
+        return ("interm", False) if layer is None else (f"layer.{layer}", group == "denoise")
 
 
 def run(

@@ -16,7 +16,7 @@ import detbox
 from detbox.matchers.cost import FocalBoxCost, per_image_costs
 from detbox.models.stable_dino import DenseFusion
 from detbox.registry import MATCHERS
-from detbox.structures import Matches, Outputs, PredictionSet, Targets
+from detbox.structures import ENCODER, Matches, Origin, Outputs, PredictionSet, Targets
 from parity.losses import of_image
 from parity.replay import below, targets_of
 from parity.report import Report
@@ -114,14 +114,14 @@ def _outputs(recorded: Mapping[str, Tensor], meta: Mapping[str, Any], targets: T
     groups, width = meta["dn"]["dn_num"], meta["dn"]["single_padding"]
     positives = _positives(targets, groups, width)
     layers = range(LAST + 1)
-    match = [_set(recorded, f"in.layer.{n}", f"decoder{n}/match") for n in layers]
+    match = [_set(recorded, f"in.layer.{n}", Origin(n, "match")) for n in layers]
     denoise = [
-        _set(recorded, f"in_dn.layer.{n}", f"decoder{n}/denoise")._replace(
-            matches=positives, scale=1 / groups
+        _set(recorded, f"in_dn.layer.{n}", Origin(n, "denoise"))._replace(
+            matches=positives, repeats=groups
         )
         for n in layers
     ]
-    return Outputs(match[LAST], (*match[:LAST], *denoise, _set(recorded, "in.enc", "encoder")))
+    return Outputs(match[LAST], (*match[:LAST], *denoise, _set(recorded, "in.enc", ENCODER)))
 
 
 def _positives(targets: Targets, groups: int, width: int) -> Matches:
@@ -135,16 +135,16 @@ def _positives(targets: Targets, groups: int, width: int) -> Matches:
     return Matches(*torch.tensor(rows).T)
 
 
-def _set(recorded: Mapping[str, Tensor], place: str, name: str) -> PredictionSet:
+def _set(recorded: Mapping[str, Tensor], place: str, origin: Origin) -> PredictionSet:
     logits, boxes = (recorded[f"{place}.pred_{part}"].clone() for part in ("logits", "boxes"))
-    return PredictionSet(name, logits.requires_grad_(), boxes.requires_grad_())
+    return PredictionSet(origin, logits.requires_grad_(), boxes.requires_grad_())
 
 
 def _place(predictions: PredictionSet) -> str:
-    if predictions.name == "encoder":
+    layer, group = predictions.origin
+    if layer is None:
         return "enc"
-    layer = predictions.name.removeprefix("decoder").partition("/")[0]
-    return f"{'dn_' if predictions.group == 'denoise' else ''}layer.{layer}"
+    return f"{'dn_' if group == 'denoise' else ''}layer.{layer}"
 
 
 def _suffix(predictions: PredictionSet) -> str:

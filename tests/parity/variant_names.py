@@ -12,7 +12,7 @@ from torch import Tensor
 from detbox.checkpoints.official import official_names
 from detbox.layers.grid import grid_anchors
 from detbox.models.detector import Detector
-from detbox.structures import PredictionSet
+from detbox.structures import ENCODER, PredictionSet
 from parity.full_names import maps
 from parity.intermediates import ranked
 from parity.replay import Run
@@ -40,11 +40,11 @@ def outputs(played: Run) -> dict[str, Tensor]:
     groups = {"match": "out/pred_{}", "denoise": "dn/output_known_{}"}
     named = {}
     for group, name in groups.items():
-        if sets := [each for each in _by_layer(played) if each.name.endswith(f"/{group}")]:
+        if sets := [each for each in _by_layer(played) if each.origin.group == group]:
             named[name.format("logits")] = torch.stack([each.logits for each in sets])
             named[name.format("boxes")] = torch.stack([each.boxes for each in sets])
     for each in played.outputs.auxiliary:
-        if each.name == "encoder":
+        if each.origin == ENCODER:
             named |= {"out/enc_logits": each.logits, "out/enc_boxes": each.boxes}
     return named | (_denoising(played) if len(played.queries.groups) > 1 else {})
 
@@ -94,7 +94,7 @@ def laid_out(ours: Tensor, recorded: Tensor) -> Tensor:
 
 def _by_layer(played: Run) -> list[PredictionSet]:
     sets = [*played.outputs.auxiliary, played.outputs.prediction]
-    return [each for each in sets if each.name != "encoder"]
+    return [each for each in sets if each.origin != ENCODER]
 
 
 def _proposals(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:

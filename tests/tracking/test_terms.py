@@ -6,45 +6,29 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 from training_toys import ToyModule, loader, trainer
 
 from detbox.console.lines import quiet
+from detbox.structures import ENCODER, Origin, Term
 from detbox.tracking.loggers import build_loggers
-from detbox.tracking.terms import TermsLogger, group_terms
+from detbox.tracking.terms import TermsLogger, dashboard_name
 
 
-def test_terms_are_grouped_by_what_their_set_is_for() -> None:
-    terms = {
-        "decoder5/match/class": 1,
-        "decoder0/match/class": 2,
-        "decoder0/denoise/giou": 3,
-        "decoder5/denoise/giou": 4,
-        "encoder/l1": 5,
-    }
-    assert group_terms(terms, "decoder5/match") == {
-        "loss_final/class": 1,
-        "loss_aux/decoder0/class": 2,
-        "loss_denoising/decoder0/giou": 3,
-        "loss_denoising/decoder5/giou": 4,
-        "loss_encoder/l1": 5,
-    }
-
-
-def test_the_last_decoder_layer_is_final_unless_told_otherwise() -> None:
-    terms = {f"decoder{layer}/match/class": layer for layer in (2, 10, 9)}
-    assert group_terms(terms)["loss_final/class"] == 10
-    assert group_terms(terms, "decoder2/match")["loss_final/class"] == 2
-
-
-def test_other_groups_of_queries_stay_apart() -> None:
-    terms = {"decoder0/match/class": 0, "decoder1/match/class": 1, "decoder1/hybrid/class": 2}
-    assert group_terms(terms)["loss_aux/decoder1/hybrid/class"] == 2
-
-
-def test_no_two_terms_share_a_name() -> None:
-    sets = ("match", "denoise", "hybrid")
-    terms = {f"decoder{n}/{s}/{x}": 0 for n in range(6) for s in sets for x in ("class", "l1")}
-    assert len(group_terms({**terms, "encoder/class": 0})) == len(terms) + 1
+@pytest.mark.parametrize(
+    ("origin", "final", "shown"),
+    [
+        (Origin(5, "match"), True, "loss_final/l1"),
+        (Origin(0, "match"), False, "loss_aux/decoder0/l1"),
+        (Origin(5, "denoise"), False, "loss_denoising/decoder5/l1"),
+        (ENCODER, False, "loss_encoder/l1"),
+        (Origin(1, "hybrid"), False, "loss_aux/decoder1/hybrid/l1"),
+    ],
+)
+def test_terms_are_grouped_by_what_their_set_is_for(
+    origin: Origin, final: bool, shown: str
+) -> None:
+    assert dashboard_name(Term(origin, "l1", torch.zeros(()), final)) == shown
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

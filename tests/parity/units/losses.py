@@ -14,7 +14,7 @@ from detbox.losses.focal import sigmoid_focal
 from detbox.matchers.cost import per_image_costs
 from detbox.postprocess import Postprocess
 from detbox.registry import MATCHERS
-from detbox.structures import Detections, Outputs, PredictionSet, Targets
+from detbox.structures import Detections, Origin, Outputs, PredictionSet, Targets
 from parity.losses import logged_of, of_image
 from parity.recipe import criterion_from
 from parity.replay import targets_of
@@ -69,7 +69,7 @@ def _focal(
 
 def _predictions(recorded: Mapping[str, Tensor]) -> PredictionSet:
     return PredictionSet(
-        "decoder0/match", recorded["match.pred_logits"], recorded["match.pred_boxes"]
+        Origin(0, "match"), recorded["match.pred_logits"], recorded["match.pred_boxes"]
     )
 
 
