@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages"),
-    ("structures", "boxes", "numerics", "pickles", "registry"),
+    ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding",),
     ("ops",),
     ("layers",),
