@@ -110,16 +110,29 @@ def build_data(cfg: DictConfig) -> DataModule:
     return DATA.build(cfg.data, cfg.seed)
 
 
-def build_module(cfg: DictConfig, label_space: LabelSpace) -> DetectionModule:
-    """Detector, criterion and optimization as one LightningModule, on random weights."""
+def build_module(
+    cfg: DictConfig, label_space: LabelSpace, *, learns: bool = True
+) -> DetectionModule:
+    """Detector, criterion and optimization as one LightningModule, on random weights.
+
+    Args:
+        cfg: as `compose` gives it, or as a checkpoint stores it.
+        label_space: the classes.
+        learns: False without an optimization, to evaluate: old checkpoints store schedules that
+            have other settings today.
+    """
     return DetectionModule(
         build_detector(cfg, len(label_space)),
         build_criterion(cfg),
         build_postprocess(cfg),
-        Optimization(OPTIMIZERS.bind(cfg.optimizer), SCHEDULES.bind(cfg.schedule)),
+        _optimization(cfg) if learns else None,
         label_space,
         plain(cfg),
     )
+
+
+def _optimization(cfg: DictConfig) -> Optimization:
+    return Optimization(OPTIMIZERS.bind(cfg.optimizer), SCHEDULES.bind(cfg.schedule))
 
 
 def check_scores(cfg: DictConfig) -> None:

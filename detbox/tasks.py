@@ -94,7 +94,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     same = data.label_space == label_space
     pictures = [ContactSheet(folder, label_space.names)] if same else []
     trainer = build_trainer(cfg, folder, [], [evaluation, *pictures])
-    module = build_module(run, label_space)
+    module = build_module(run, label_space, learns=False)
     # Not by `ckpt_path`: Lightning would ask for the callbacks that wrote the checkpoint.
     module.load_state_dict(checkpoint["state_dict"])
     trainer.validate(module, data, verbose=False)

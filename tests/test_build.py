@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from scenes import random_targets
 from tiny import MODEL
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import detbox
 from detbox.backbones import weights
 from detbox.backbones.weights import WeightsUnavailableError
-from detbox.build import build_module, load_backbone
+from detbox.build import build_module, load_backbone, plain
 from detbox.registry import BACKBONES
 from detbox.structures import ImageBatch, LabelSpace, Outputs
 
@@ -199,3 +199,11 @@ def test_matchers_that_know_both_kinds_of_scores_serve_softmax_models(matcher: s
     small = ("backbone=resnet10t", "backbone.pretrained=false", "neck.hidden_dim=32")
     own = (f"matcher={matcher}", "matcher.class_cost=softmax", "model.num_heads=4")
     build_module(detbox.compose("model=detr", *own, *small), SPACE)
+
+
+def test_the_configuration_of_an_old_checkpoint_is_built_to_evaluate() -> None:
+    stored = plain(detbox.compose(*MODEL))
+    stored["schedule"] = {"name": "step", "drop_epochs": [11], "gamma": 0.1, "warmup_steps": 0}
+    module = build_module(OmegaConf.create(stored), SPACE, learns=False)
+    assert module.optimization is None
+    assert module.config["schedule"]["drop_epochs"] == [11]

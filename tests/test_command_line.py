@@ -21,6 +21,7 @@ WRONG = [
     (["data=coco"], "data=coco needs data.root=FOLDER"),
     (["data=coco", "data.root=nowhere"], "there is no folder"),
     (["ckpt=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
+    (["schedule.drop_epochs=[30]"], "did you mean 'drops'"),
     (["seed=x"], "seed must be a whole number"),
     (["dino"], "dino: expected key=value"),
     (["backbone=timm"], "give backbone.model=VALUE"),

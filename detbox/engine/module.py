@@ -22,7 +22,7 @@ class DetectionModule(pl.LightningModule):
         detector: (ImageBatch, Targets | None) -> Outputs.
         criterion: (Outputs, Targets) -> loss terms.
         postprocess: (PredictionSet, sizes) -> detections.
-        optimization: makes optimizer and schedule.
+        optimization: makes optimizer and schedule; None to evaluate.
         label_space: classes, stored in the checkpoint.
         config: the resolved configuration as plain containers, stored in the checkpoint.
     """
@@ -32,7 +32,7 @@ class DetectionModule(pl.LightningModule):
         detector: Detector,
         criterion: Criterion,
         postprocess: Postprocess,
-        optimization: Optimization,
+        optimization: Optimization | None,
         label_space: LabelSpace,
         config: dict[str, Any],
     ) -> None:
@@ -67,7 +67,13 @@ class DetectionModule(pl.LightningModule):
         self.log("val/loss", terms.total, batch_size=len(batch.image_ids))
 
     def configure_optimizers(self) -> Any:
-        """Optimizer and schedule, stepped once per training step."""
+        """Optimizer and schedule, stepped once per training step.
+
+        Raises:
+            RuntimeError: it was built to evaluate.
+        """
+        if self.optimization is None:
+            raise RuntimeError("a module without an optimization cannot train")
         return self.optimization(self.detector, *planned_steps(self.trainer))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -129,17 +129,40 @@ def step(
     total: int,
     per_epoch: int,
     *,
-    drop_epochs: tuple[int, ...] = (11,),
+    drops: tuple[float, ...] = (0.92,),
     gamma: float = 0.1,
     warmup_steps: int = 0,
 ) -> Factor:
-    """Constant, times `gamma` from the start of each epoch in `drop_epochs` (counted from 0)."""
+    """Constant, times `gamma` from each drop on.
+
+    Args:
+        total: steps of the whole run.
+        per_epoch: steps of an epoch.
+        drops: shares of the run, each taken at the start of the nearest epoch: 0.92 of 12 epochs
+            is epoch 11, counted from 0. Where that would be the run's start or end, as in a run of
+            one epoch, at that share of the steps.
+        gamma: factor at each drop.
+        warmup_steps: of linear warm-up.
+
+    Raises:
+        SettingError: a share is outside (0, 1).
+    """
+    if wrong := [share for share in drops if not 0 < share < 1]:
+        raise SettingError(
+            f"schedule.drops are shares of the run, between 0 and 1, got {wrong[0]}; for epoch 11 "
+            "of 12 it is schedule.drops=[0.92]"
+        )
+    steps = [_drop_step(share, total, per_epoch) for share in drops]
 
     def factor(index: int) -> float:
-        drops = sum(index >= epoch * per_epoch for epoch in drop_epochs)
-        return _warmup(index, warmup_steps) * gamma**drops
+        return _warmup(index, warmup_steps) * gamma ** sum(index >= each for each in steps)
 
     return factor
+
+
+def _drop_step(share: float, total: int, per_epoch: int) -> int:
+    boundary = math.floor(share * total / per_epoch + 0.5) * per_epoch
+    return boundary if 0 < boundary < total else round(share * total)
 
 
 @SCHEDULES.register("cosine")

@@ -15,6 +15,7 @@ from training_toys import ToyModule, loader, trainer
 import detbox
 from detbox.engine.module import planned_steps
 from detbox.engine.optimization import Factor, Optimization, adamw, parameter_groups
+from detbox.errors import SettingError
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
 FACTORS = {r"^backbone\.": 0.1, "sampling_offsets": 0.5, "bias": 0.2}
@@ -79,7 +80,7 @@ def schedule(total: int, per_epoch: int, **settings: Any) -> Factor:
 
 
 def test_a_step_schedule_drops_at_the_start_of_its_epochs() -> None:
-    factor = schedule(60, 5, name="step", drop_epochs=[4, 8], gamma=0.1)
+    factor = schedule(60, 5, name="step", drops=[0.3, 0.68], gamma=0.1)
     by_epoch = [{factor(index) for index in range(5 * e, 5 * e + 5)} for e in range(12)]
     assert all(len(each) == 1 for each in by_epoch)
     assert [each.pop() for each in by_epoch] == pytest.approx([1] * 4 + [0.1] * 4 + [0.01] * 4)
@@ -88,6 +89,40 @@ def test_a_step_schedule_drops_at_the_start_of_its_epochs() -> None:
 def test_the_default_step_schedule_is_that_of_twelve_epochs() -> None:
     factor = schedule(120, 10, name="step")
     assert [factor(index) for index in (0, 109, 110, 119)] == pytest.approx([1, 1, 0.1, 0.1])
+
+
+PUBLISHED = {"12e": (12, 11), "24e": (24, 20), "36e": (36, 30), "50e": (50, 40), "300e": (300, 200)}
+RECIPES = sorted(
+    file.stem for file in (Path(__file__).parents[2] / "conf/experiment").glob("*_*e.yaml")
+)
+
+
+@pytest.mark.parametrize("experiment", RECIPES)
+def test_a_recipe_drops_at_the_published_epoch(experiment: str) -> None:
+    cfg = detbox.compose(f"experiment={experiment}")
+    epochs, drop = PUBLISHED[experiment.rpartition("_")[2]]
+    factor = SCHEDULES.build(cfg.schedule, cfg.trainer.max_epochs * 7, 7)
+    assert cfg.trainer.max_epochs == epochs
+    assert [factor(step) for step in (0, drop * 7 - 1, drop * 7)] == pytest.approx([1, 1, 0.1])
+
+
+def test_a_longer_run_drops_later() -> None:
+    cfg = detbox.compose("experiment=dino_r50_36e", "trainer.max_epochs=72").schedule
+    factor = SCHEDULES.build(cfg, 72 * 5, 5)
+    assert [factor(step) for step in (60 * 5 - 1, 60 * 5)] == pytest.approx([1, 0.1])
+
+
+@pytest.mark.parametrize("total", [100, 60, 1000])
+def test_a_run_of_one_epoch_or_less_drops_at_the_share_of_its_steps(total: int) -> None:
+    factor = schedule(total, 1000, name="step")
+    drop = round(0.92 * total)
+    assert [factor(step) for step in (drop - 1, drop)] == pytest.approx([1, 0.1])
+
+
+@pytest.mark.parametrize("share", [0, 1, 11])
+def test_a_drop_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(SettingError, match=r"between 0 and 1, got .*schedule\.drops=\[0\.92\]"):
+        schedule(10, 5, name="step", drops=[share])
 
 
 def test_half_a_cosine_goes_from_one_to_the_final_factor() -> None:
