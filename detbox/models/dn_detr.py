@@ -167,8 +167,8 @@ class Denoiser(nn.Module):
             scattered(content, slots, *shape),
             scattered(anchors, slots, *shape),
             Matches(slots.image, slots.query, slots.target),
-            self.num_groups,
             # The official code divides by the objects of each rank, the criterion by their mean.
+            self.num_groups,
             matched_only=True,
         )
 

@@ -95,6 +95,17 @@ def test_the_other_groups_leave_the_matching_queries_as_they_are(denoising: int)
     assert many == {f"decoder{layer}/many/{x}" for layer in (0, 1) for x in ("focal", "l1", "giou")}
 
 
+def test_the_other_groups_leave_the_gradient_of_the_matching_terms_as_it_is() -> None:
+    detector = hybrid(num_denoising=4)
+    with_branch = _match_gradients(detector)
+    detector.query_source = detector.query_source.source
+    without = _match_gradients(detector)
+    assert len(without) > 50
+    for name, gradient in without.items():
+        other = with_branch[name.replace("query_source.", "query_source.source.")]
+        torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_every_group_learns_in_one_step() -> None:
     detector = hybrid(num_denoising=4)
     sum(criterion()(detector(IMAGES, TARGETS), TARGETS).values()).backward()
@@ -113,3 +124,12 @@ def test_inference_reads_the_matching_queries_alone() -> None:
 def _terms(detector: Detector, outputs: Outputs) -> dict[str, Tensor]:
     torch.manual_seed(0)
     return dict(criterion()(outputs, TARGETS))
+
+
+def _match_gradients(detector: Detector) -> dict[str, Tensor]:
+    """What the terms of the matching queries alone teach, by parameter."""
+    detector.zero_grad()
+    terms = _terms(detector, detector(IMAGES, TARGETS))
+    sum(term for name, term in terms.items() if "/match/" in name).backward()
+    named = detector.named_parameters()
+    return {name: each.grad.clone() for name, each in named if each.grad is not None}
