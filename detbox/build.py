@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from detbox import backbones, data, losses, matchers, models, necks
 from detbox.backbones.weights import load_pretrained
 from detbox.criterion import Criterion
+from detbox.data.dataset import DataSet
 from detbox.data.module import DataModule
 from detbox.engine import optimization, trainer
 from detbox.engine.module import DetectionModule
@@ -105,9 +106,14 @@ def build_postprocess(cfg: DictConfig) -> Postprocess:
     return POSTPROCESSES.build(cfg.postprocess)
 
 
+def build_dataset(cfg: DictConfig) -> DataSet:
+    """The data set of a configuration; no file is opened."""
+    return DATA.build(cfg.data)
+
+
 def build_data(cfg: DictConfig) -> DataModule:
-    """The data set of a configuration."""
-    return DATA.build(cfg.data, cfg.seed)
+    """The data set of a configuration, with its loaders."""
+    return DataModule(build_dataset(cfg), cfg.seed)
 
 
 def build_module(

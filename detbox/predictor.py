@@ -12,21 +12,20 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from rich import get_console
 from rich.progress import track
 from torch import Tensor, nn
 
-from detbox.build import build_detector, build_postprocess
+from detbox.build import build_dataset, build_detector, build_postprocess
 from detbox.checkpoints.run import read_checkpoint
-from detbox.data.dataset import Sample
 from detbox.data.images import UnreadableImageError, read_image
-from detbox.data.loading import collate
-from detbox.data.transforms import Recipe, fit, view
+from detbox.data.transforms import Display
 from detbox.errors import CheckpointError, DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
 from detbox.messages import some
+from detbox.padding import stacked
 from detbox.postprocess import Postprocess, select
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
@@ -45,7 +44,7 @@ class Predictor:
         detector: (ImageBatch, None) -> Outputs; moved to `device` and into evaluation mode.
         postprocess: (PredictionSet, sizes) -> detections.
         label_space: names of the classes.
-        recipe: tells the size of pictures in evaluation.
+        display: how pictures are shown in evaluation.
         device: where the detector runs.
     """
 
@@ -54,13 +53,13 @@ class Predictor:
         detector: nn.Module,
         postprocess: Postprocess,
         label_space: LabelSpace,
-        recipe: Recipe,
+        display: Display,
         device: torch.device,
     ) -> None:
         self.detector = detector.to(device).eval()
         self.postprocess = postprocess
         self.label_space = label_space
-        self.recipe = recipe
+        self.display = display
         self.device = device
 
     @property
@@ -98,19 +97,11 @@ class Predictor:
     @torch.no_grad()
     def detect(self, pictures: Sequence[Tensor], threshold: float = 0.0) -> list[Detections]:
         """Find the objects of one batch of uint8 RGB tensors, each (3, H, W)."""
-        batch = collate([self._sample(pixels) for pixels in pictures])
-        images = ImageBatch(*(tensor.to(self.device) for tensor in batch.images))
-        outputs = self.detector(images, None)
-        found = self.postprocess(outputs.prediction, batch.sizes.to(self.device))
+        shown = stacked([self.display.pixels(picture) for picture in pictures])
+        images = ImageBatch(*(tensor.to(self.device) for tensor in shown))
+        sizes = torch.tensor([picture.shape[-2:] for picture in pictures], device=self.device)
+        found = self.postprocess(self.detector(images, None).prediction, sizes)
         return [self._finish(detections, threshold) for detections in found]
-
-    def _sample(self, pixels: Tensor) -> Sample:
-        """The picture as the evaluation loader would give it."""
-        height, width = pixels.shape[-2:]
-        no_labels = torch.zeros(0, dtype=torch.int64)
-        fitted = fit(view(pixels, no_labels, torch.zeros(0, 4)), self.recipe)
-        resized = fitted.image.as_subclass(Tensor)
-        return Sample(resized, no_labels, fitted.shares(), 0, (height, width), ())
 
     def _finish(self, detections: Detections, threshold: float) -> Detections:
         kept = select(detections, detections.scores >= threshold)
@@ -135,8 +126,9 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
     label_space = LabelSpace.from_dict(content["detbox"]["label_space"])
     detector = build_detector(cfg, len(label_space))
     _fill(detector, content["state_dict"], path)
+    display = build_dataset(cfg).display
     where = _best_device() if device == "auto" else _checked_device(str(device))
-    return Predictor(detector, build_postprocess(cfg), label_space, _recipe(cfg.data), where)
+    return Predictor(detector, build_postprocess(cfg), label_space, display, where)
 
 
 class Written(NamedTuple):
@@ -235,17 +227,6 @@ def _fill(detector: nn.Module, state: dict[str, Tensor], path: Path) -> None:
             "was it written by another version of detbox?"
         )
     detector.load_state_dict(stored)
-
-
-def _recipe(data: DictConfig) -> Recipe:
-    """The size of pictures in evaluation, by the configuration of the data set."""
-    if "eval_size" in data:
-        short, longest = data.eval_size, data.max_size
-    elif "image_size" in data:
-        short, longest = data.image_size, max([*data.train_sizes, data.image_size])
-    else:
-        raise SettingError(f"data {data.name!r} has neither eval_size nor image_size; add one")
-    return Recipe((short,), short, longest, False, (), (), 0.0, 0.0)
 
 
 def _checked_device(name: str) -> torch.device:

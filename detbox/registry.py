@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ValidationError
 
 from detbox.errors import SettingError, UnknownNameError
 from detbox.messages import near
@@ -80,6 +81,27 @@ class Registry:
             _check_choice(f"{self.kind}.{key}", value, typing.get_type_hints(builder).get(key))
         return partial(builder, **settings)
 
+    def builder(self, name: str) -> Callable[..., Any]:
+        """What is registered under a name."""
+        return self._builders[name]
+
+    def bind_typed(self, config: Mapping[str, Any]) -> Callable[..., Any]:
+        """As `bind`, for settings that no schema of Hydra has seen yet.
+
+        Raises:
+            ValueError: a value of another type than the signature has.
+        """
+        self.bind(config)
+        builder = self._builders[str(config["name"])]
+        schema = OmegaConf.structured(_schema(str(config["name"]), builder))
+        try:
+            return self.bind(typing.cast("DictConfig", OmegaConf.merge(schema, dict(config))))
+        except ValidationError as error:
+            told = str(error).splitlines()[0]
+            raise SettingError(
+                f"{self.kind} {config['name']!r}: {error.full_key}: {told}"
+            ) from None
+
 
 def _check_choice(key: str, value: Any, hint: Any) -> None:
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
@@ -142,10 +164,14 @@ OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("schedule")
 TRAINERS = Registry("trainer")
 LOGGERS = Registry("logger")
+FORMATS = Registry("format")
+AUGMENTATIONS = Registry("augmentation")
 
 __all__ = [
+    "AUGMENTATIONS",
     "BACKBONES",
     "DATA",
+    "FORMATS",
     "LOGGERS",
     "LOSSES",
     "MATCHERS",

@@ -17,6 +17,7 @@ from detbox.checkpoints.run import check_resumable, read_checkpoint
 from detbox.console.lines import say
 from detbox.conversion import convert, start_from
 from detbox.data.module import DataModule
+from detbox.data.paths import absolute, with_companions
 from detbox.engine.module import DetectionModule
 from detbox.engine.seeding import SeedEveryStep
 from detbox.errors import SettingError
@@ -27,8 +28,6 @@ from detbox.evaluation.pictures import ContactSheet
 from detbox.predictor import find_images, load, predict_to_folder
 from detbox.structures import LabelSpace
 from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
-
-SPLITS, PARTS = ("train", "val"), ("images", "annotations")
 
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
@@ -52,7 +51,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
     _give_weights(module, cfg, data)
-    evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, data.label_space), folder)
+    evaluation = CocoEvaluation(CocoEvaluator(data.val, data.label_space), folder)
     loggers = build_loggers(cfg.logger, folder, plain(cfg))
     pictures = ContactSheet(folder, data.label_space.names)
     callbacks = [evaluation, pictures, SeedEveryStep(cfg.seed), *tracking_callbacks(loggers)]
@@ -89,9 +88,9 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     stored = checkpoint["detbox"]
     run = with_data(OmegaConf.create(stored["config"]), cfg, given)
     data, label_space = build_data(run), LabelSpace.from_dict(stored["label_space"])
-    evaluation = CocoEvaluation(CocoEvaluator(data.annotation_file, label_space), folder)
+    evaluation = CocoEvaluation(CocoEvaluator(data.val, label_space), folder)
     # On other classes the truth has no name here; pycocotools compares by category id.
-    same = data.label_space == label_space
+    same = data.val.label_space == label_space
     pictures = [ContactSheet(folder, label_space.names)] if same else []
     trainer = build_trainer(cfg, folder, [], [evaluation, *pictures])
     module = build_module(run, label_space, learns=False)
@@ -134,21 +133,16 @@ def with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictCon
     if run.data.name != cfg.data.name:
         run.data = cfg.data
         return run
-    chosen = {key for key in given if key.startswith("data.")}
-    if "data.root" in chosen:  # the splits of another folder are its own
-        chosen |= {f"data.{split}_{part}" for split in SPLITS for part in PARTS}
-    for key in chosen:
-        OmegaConf.update(run, key, OmegaConf.select(cfg, key))
+    chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
+    for key in with_companions(cfg.data, chosen):
+        OmegaConf.update(run.data, key, OmegaConf.select(cfg.data, key))
     return run
 
 
 def settled(cfg: DictConfig) -> DictConfig:
     """The configuration with absolute data paths, so that its checkpoint works anywhere."""
     cfg = cfg.copy()
-    paths = ["root"] if cfg.data.get("root") else [f"{s}_{p}" for s in SPLITS for p in PARTS]
-    for key in paths:
-        if isinstance(cfg.data.get(key), str):
-            cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
+    cfg.data.update(absolute(cfg.data))
     return cfg
 
 
@@ -164,12 +158,12 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)
     else:
-        load_backbone(module, data.embedded)
+        load_backbone(module, data.dataset.embedded)
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
-    split = build_data(OmegaConf.create(read_checkpoint(checkpoint)["detbox"]["config"])).val
-    return [split.path(index) for index in range(min(count, split.num_images))]
+    run = OmegaConf.create(read_checkpoint(checkpoint)["detbox"]["config"])
+    return build_data(run).val.paths(count)
 
 
 def _require(cfg: DictConfig, key: str, example: str) -> None:

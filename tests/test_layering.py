@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages"),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
-    ("padding",),
+    ("padding", "annotations"),
     ("ops",),
     ("layers",),
     ("backbones", "necks", "matchers", "losses"),

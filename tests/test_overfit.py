@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 import detbox
+from detbox.annotations import Source, read_coco
 from detbox.backbones.weights import load_pretrained
 from detbox.build import build_data, build_module
 from detbox.engine.module import DetectionModule
@@ -129,7 +130,9 @@ def average_precision(module: DetectionModule, batch: Batch, annotation_file: Pa
     """AP50 on the batch."""
     module.eval()
     outputs = module.detector(batch.images)
-    evaluator = CocoEvaluator(annotation_file, module.label_space)
+    evaluator = CocoEvaluator(
+        read_coco(Source(annotation_file.parent, annotation_file)), module.label_space
+    )
     evaluator.update(batch.image_ids, module.postprocess(outputs.prediction, batch.sizes))
     return evaluator.compute().scalars()["AP50"]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from detbox import predictor as predictor_module
-from detbox.data.transforms import Recipe
+from detbox.data.transforms import Display
 from detbox.postprocess import Postprocess
 from detbox.predictor import Predictor, find_images, load, predict_to_folder
 from detbox.structures import ImageBatch, LabelSpace, Origin, Outputs, PredictionSet, Targets
@@ -49,9 +49,8 @@ def space(*ids: int) -> LabelSpace:
 
 def predictor(label_space: LabelSpace | None = None) -> Predictor:
     label_space = label_space or space(3, 5, 9)
-    recipe = Recipe((32,), 32, 64, False, (), (), 0.0, 0.0)
     detector = BrightnessDetector(len(label_space))
-    return Predictor(detector, Postprocess(5), label_space, recipe, CPU)
+    return Predictor(detector, Postprocess(5), label_space, Display(32, 64), CPU)
 
 
 def grey(level: int, width: int = 60, height: int = 40) -> np.ndarray:
@@ -157,7 +156,7 @@ def test_checkpoints_of_others_are_told_apart(tmp_path: Path, content: Any) -> N
 
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
-    torch.save({"detbox": Recipe, "state_dict": {}}, tmp_path / "a.ckpt")
+    torch.save({"detbox": Display, "state_dict": {}}, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="nothing was executed"):
         load(tmp_path / "a.ckpt")
 

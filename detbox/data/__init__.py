@@ -1,9 +1,18 @@
-"""Pictures and boxes from disk to batches; importing this registers every data set."""
+"""Pictures and boxes from disk to batches; importing this registers every data set and step."""
 
 from __future__ import annotations
 
-from detbox.data.builders import coco, shapes
+import detbox.annotations  # registers the formats
+import detbox.data.steps  # noqa: F401 and the steps
+from detbox.data.builders import folder, shapes
+from detbox.data.dataset import DataSet, Loading
 from detbox.data.images import UnreadableImageError, read_image
-from detbox.data.module import DataModule
 
-__all__ = ["DataModule", "UnreadableImageError", "coco", "read_image", "shapes"]
+__all__ = [
+    "DataSet",
+    "Loading",
+    "UnreadableImageError",
+    "folder",
+    "read_image",
+    "shapes",
+]

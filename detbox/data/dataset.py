@@ -1,108 +1,50 @@
-"""From an index to a sample: decode, then augment or fit."""
+"""What a data set is: a description that opens no file until a split is asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from detbox.data import transforms
-from detbox.data.coco import CocoSplit
-from detbox.data.images import UnreadableImageError, decode
-from detbox.errors import DataError
-
-AUGMENT, REPLACE = 1, 2
-"""which random stream of an index"""
-ATTEMPTS = 100
-GREY = 128
+from detbox.annotations.split import Split
+from detbox.data.augmentation import Augmentation
+from detbox.data.transforms import Display
+from detbox.errors import SettingError
 
 
-class Sample(NamedTuple):
-    """One picture ready for a batch."""
+class Loading(NamedTuple):
+    """How batches are made."""
 
-    pixels: Tensor
-    """(3, H, W) uint8"""
-    labels: Tensor
-    """(T,)"""
-    boxes: Tensor
-    """(T, 4) cxcywh, share of the picture"""
-    image_id: int
-    size: tuple[int, int]
-    """annotated height, width"""
-    troubles: tuple[tuple[str, str], ...]
-    """(what, file)"""
+    batch_size: int
+    """images per rank and training step"""
+    eval_batch_size: int
+    """images per rank and evaluation step"""
+    workers: int
+    """decoding processes per rank, at most one per core"""
 
-
-class TrainingSet(Dataset[Sample]):
-    """Augmented pictures; each is a pure function of (seed, epoch, index)."""
-
-    def __init__(self, split: CocoSplit, recipe: transforms.Recipe, seed: int) -> None:
-        self.split = split
-        self.recipe = recipe
-        self.seed = seed
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The sample of (epoch, index); an unreadable file is replaced by another image.
+    def checked(self) -> Loading:
+        """Itself.
 
         Raises:
-            RuntimeError: many images in a row are unreadable.
+            ValueError: a batch size is not positive, or workers are fewer than none.
         """
-        epoch, index = key
-        troubles: list[tuple[str, str]] = []
-        replacements = np.random.default_rng((self.seed, epoch, index, REPLACE))
-        for _ in range(ATTEMPTS):
-            try:
-                view, own = _read(self.split, index)
-            except UnreadableImageError as error:
-                troubles.append((_reason(error), self.split.names[index]))
-                index = int(replacements.integers(self.split.num_images))
-                continue
-            random = np.random.default_rng((self.seed, epoch, index, AUGMENT))
-            view = transforms.augment(view, self.recipe, random)
-            return _sample(self.split, index, view, (*troubles, *own))
-        raise DataError(
-            f"{ATTEMPTS} images in a row are unreadable in {self.split.folder} "
-            f"(last: {troubles[-1][1]}); restore the files"
-        )
+        if min(self.batch_size, self.eval_batch_size) < 1 or self.workers < 0:
+            raise SettingError(f"expected positive batch sizes and workers >= 0, got {self}")
+        return self
 
 
-class EvaluationSet(Dataset[Sample]):
-    """Pictures as they are; an unreadable file becomes a grey one, so that it still counts."""
+@dataclass(frozen=True)
+class DataSet:
+    """A training and a validation split; a registered builder gives one from its settings."""
 
-    def __init__(self, split: CocoSplit, recipe: transforms.Recipe) -> None:
-        self.split = split
-        self.recipe = recipe
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The sample of (epoch, index), the same in every epoch."""
-        _, index = key
-        try:
-            view, troubles = _read(self.split, index)
-        except UnreadableImageError as error:
-            grey = torch.full((3, *self.split.size(index)), GREY, dtype=torch.uint8)
-            view = transforms.view(grey, *self.split.objects(index))
-            troubles = ((_reason(error), self.split.names[index]),)
-        return _sample(self.split, index, transforms.fit(view, self.recipe), troubles)
-
-
-def _read(split: CocoSplit, index: int) -> tuple[transforms.View, tuple[tuple[str, str], ...]]:
-    picture = decode(split.path(index), split.size(index))
-    view = transforms.view(picture.pixels, *split.objects(index))
-    return view, tuple((trouble, split.names[index]) for trouble in picture.troubles)
-
-
-def _reason(error: UnreadableImageError) -> str:
-    missing = isinstance(error.__cause__, FileNotFoundError)
-    return f"{'missing' if missing else 'undecodable'}, left out of training, grey in evaluation"
-
-
-def _sample(
-    split: CocoSplit, index: int, view: transforms.View, troubles: tuple[tuple[str, str], ...]
-) -> Sample:
-    pixels = view.image.as_subclass(Tensor)
-    labels = view.labels.as_subclass(Tensor)
-    image_id = int(split.image_ids[index])
-    return Sample(pixels, labels, view.shares(), image_id, split.size(index), troubles)
+    read: Callable[[str], Split | None]
+    """`train` or `val` -> that split; None: there is none"""
+    display: Display
+    """how pictures are shown in evaluation and prediction"""
+    augmentation: Callable[[], Augmentation]
+    """how they vary in training; made only where there is a training"""
+    loading: Loading
+    embedded: bool = False
+    """True for the data set that the package draws itself"""
+    advice: str = "choose another data set"
+    """what to do where a split is missing"""

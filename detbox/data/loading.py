@@ -10,9 +10,9 @@ from typing import TypedDict
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detbox.data.dataset import Sample
-from detbox.data.repairs import FileTroubles
+from detbox.data.samples import Sample
 from detbox.data.sampling import EpochBatches
+from detbox.data.troubles import FileTroubles
 from detbox.padding import stacked
 from detbox.structures import Batch, ImageBatch, Targets
 

@@ -2,117 +2,107 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from detbox.data.coco import CocoSplit, read_split
-from detbox.data.dataset import EvaluationSet, TrainingSet
-from detbox.data.layout import LAYOUTS, Source
+from detbox.annotations.split import Split
+from detbox.data.dataset import DataSet
 from detbox.data.loading import Loader
-from detbox.data.sampling import EpochBatches, evaluation_batches, training_batches
-from detbox.data.transforms import Recipe
+from detbox.data.samples import EvaluationSet, TrainingSet
+from detbox.data.sampling import (
+    EpochBatches,
+    evaluation_batches,
+    training_batches,
+    training_steps,
+)
 from detbox.errors import DataError
 from detbox.structures import LabelSpace
 
-
-class Loading(NamedTuple):
-    """How batches are made."""
-
-    seed: int
-    batch_size: int
-    """images per rank and training step"""
-    eval_batch_size: int
-    """images per rank and evaluation step"""
-    workers: int
-    """decoding processes per rank, at most one per core"""
+logger = logging.getLogger("detbox")
 
 
 class DataModule(pl.LightningDataModule):
-    """A training and a validation split, each read when it is first asked for.
+    """A data set on its way into a run; a split is read once, when it is first asked for.
 
     Args:
-        train: where the training split lies; None: there is none.
-        val: where the validation split lies; None: there is none.
-        recipe: how pictures are resized and augmented.
-        loading: how batches are made.
-        embedded: True for the data set that the package draws itself.
-
-    Raises:
-        ValueError: a batch size is not positive.
+        dataset: what a registered builder gives.
+        seed: of order and augmentation.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True
 
-    def __init__(
-        self,
-        train: Source | None,
-        val: Source | None,
-        recipe: Recipe,
-        loading: Loading,
-        embedded: bool = False,
-    ) -> None:
+    def __init__(self, dataset: DataSet, seed: int) -> None:
         super().__init__()
-        if min(loading.batch_size, loading.eval_batch_size) < 1 or loading.workers < 0:
-            raise DataError(f"expected positive batch sizes and workers >= 0, got {loading}")
-        self.sources = {"train": train, "val": val}
-        self.recipe = recipe
-        self.loading = loading
-        self.embedded = embedded
+        self.dataset = dataset
+        self.seed = seed
 
     @cached_property
-    def train(self) -> CocoSplit:
-        """The training split."""
-        return read_split(*self._source("train"))
+    def train(self) -> Split:
+        """The training split; its augmentation is tried first."""
+        return self._training.split
 
     @cached_property
-    def val(self) -> CocoSplit:
-        """The validation split; its label space suffices to evaluate."""
-        return read_split(*self._source("val"))
+    def val(self) -> Split:
+        """The validation split; evaluation needs no other."""
+        return _present("val", self._validation, self.dataset.advice)
 
     @cached_property
     def label_space(self) -> LabelSpace:
-        """The classes of the training split; of the validation split where there is no other.
+        """The classes to learn; of the validation split where there is no other.
 
         Raises:
             ValueError: the splits have different categories.
         """
-        source = self.sources["train"]
-        if source is None or not (source.images.is_dir() and source.annotations.is_file()):
+        if self._training_split is None:
             return self.val.label_space
-        if self.sources["val"] is not None:
-            _require_equal(self.train, self.val)
+        if self._validation is not None:
+            _require_equal(self.train, self._validation)
         return self.train.label_space
 
     @property
-    def annotation_file(self) -> Path:
-        """The ground truth of the validation split."""
-        return self._source("val").annotations
+    def train_batches(self) -> int:
+        """Batches of one rank in an epoch of training."""
+        _, world_size = self._place()
+        return training_steps(self.train.num_images, self.dataset.loading.batch_size, world_size)
 
     def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches."""
-        if self.sources["val"] is not None:
-            _require_equal(self.train, self.val)
-        seed, batch_size, _, workers = self.loading
+        if self._validation is not None:
+            _require_equal(self.train, self._validation)
+        loading = self.dataset.loading
         rank, world_size = self._place()
         length = self.train.num_images
 
         def plan(epoch: int) -> list[np.ndarray]:
-            return training_batches(length, batch_size, seed, epoch, rank, world_size)
+            return training_batches(length, loading.batch_size, self.seed, epoch, rank, world_size)
 
-        dataset = TrainingSet(self.train, self.recipe, seed)
-        return Loader(dataset, EpochBatches(plan), workers, "train")
+        return Loader(self._training, EpochBatches(plan), loading.workers, "train")
 
     def val_dataloader(self) -> Loader:
         """Every image once over all ranks, in the order of the file."""
         rank, world_size = self._place()
-        size = self.loading.eval_batch_size
-        batches = evaluation_batches(self.val.num_images, size, rank, world_size)
-        dataset = EvaluationSet(self.val, self.recipe)
-        return Loader(dataset, EpochBatches(lambda _: batches), self.loading.workers, "val")
+        loading = self.dataset.loading
+        batches = evaluation_batches(self.val.num_images, loading.eval_batch_size, rank, world_size)
+        dataset = EvaluationSet(self.val, self.dataset.display)
+        return Loader(dataset, EpochBatches(lambda _: batches), loading.workers, "val")
+
+    @cached_property
+    def _training(self) -> TrainingSet:
+        augmentation = self.dataset.augmentation()
+        split = _present("train", self._training_split, self.dataset.advice)
+        return TrainingSet(split, augmentation, self.seed)
+
+    @cached_property
+    def _training_split(self) -> Split | None:
+        return _told(self.dataset.read("train"))
+
+    @cached_property
+    def _validation(self) -> Split | None:
+        return _told(self.dataset.read("val"))
 
     def _place(self) -> tuple[int, int]:
         """Rank and world size."""
@@ -120,24 +110,31 @@ class DataModule(pl.LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _source(self, split: str) -> Source:
-        source = self.sources[split]
-        if source is None:
-            raise DataError(
-                f"expected a {split} split, found none; set data.{split}_images and "
-                f"data.{split}_annotations, or a data.root with {LAYOUTS}"
-            )
-        return source
+
+def _told(split: Split | None) -> Split | None:
+    """The split, after one log line of it: a warning where there were defects."""
+    if split is not None:
+        level = logging.WARNING if any(each.defect for each in split.findings) else logging.INFO
+        rank_zero_only(logger.log)(level, "%s", split.summary())
+    return split
 
 
-def _require_equal(train: CocoSplit, val: CocoSplit) -> None:
-    ours, theirs = (
-        set(zip(split.label_space.category_ids, split.label_space.names, strict=True))
-        for split in (train, val)
+def _present(name: str, split: Split | None, advice: str) -> Split:
+    if split is None:
+        raise DataError(f"expected a {name} split, found none; {advice}")
+    return split
+
+
+def _require_equal(train: Split, val: Split) -> None:
+    same = {label: label for label in range(len(train.label_space))}
+    ours, theirs = train.label_space, val.label_space
+    if len(ours) == len(theirs) and ours.labels_in(theirs) == same:
+        return
+    known, other = (
+        set(zip(space.category_ids, space.names, strict=True)) for space in (ours, theirs)
     )
-    if ours != theirs:
-        raise DataError(
-            "training and validation need the same categories, by id and name; only in "
-            f"{train.annotation_file.name}: {sorted(ours - theirs)}, only in "
-            f"{val.annotation_file.name}: {sorted(theirs - ours)}; make 'categories' agree"
-        )
+    raise DataError(
+        "training and validation need the same categories in the same order; only in "
+        f"{train.source.name}: {sorted(known - other)}, only in "
+        f"{val.source.name}: {sorted(other - known)}; make 'categories' agree"
+    )

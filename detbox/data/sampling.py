@@ -21,11 +21,15 @@ def training_batches(
     The union of a step's batches over the ranks depends on their common size only. The images that
     do not fill a last step are left out, others in each epoch; fewer than one step are repeated.
     """
-    step = batch_size * world_size
-    steps = max(1, length // step)
+    step, steps = batch_size * world_size, training_steps(length, batch_size, world_size)
     order = np.random.default_rng((seed, epoch, ORDER)).permutation(length)
     own = np.resize(order, steps * step).reshape(steps, batch_size, world_size)[..., rank]
     return list(own)
+
+
+def training_steps(length: int, batch_size: int, world_size: int = 1) -> int:
+    """How many batches `training_batches` gives."""
+    return max(1, length // (batch_size * world_size))
 
 
 def evaluation_batches(

@@ -12,7 +12,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detbox.evaluation.ground_truth import index
+from detbox.annotations.split import Split
 from detbox.evaluation.metrics import UNDEFINED, ClassMetrics, CocoMetrics
 from detbox.postprocess import suppress
 from detbox.structures import Detections
@@ -21,11 +21,47 @@ NMS_IOU = 0.6
 Entries = list[dict[str, Any]]
 
 
+def ground_truth(split: Split) -> COCO:
+    """What pycocotools would read from the split's file.
+
+    Numbered afresh from 1 on, since pycocotools takes an id of 0 for "not matched"; without masks,
+    which box evaluation does not read.
+    """
+    categories = split.label_space.category_ids
+    columns = (split.owners(), split.labels, split.boxes, split.areas, split.crowd)
+    image_ids = split.image_ids.tolist()
+    annotations = [
+        {
+            "id": number,
+            "image_id": image_ids[owner],
+            "category_id": categories[label],
+            "bbox": box,
+            "area": area,
+            "iscrowd": int(crowd),
+        }
+        for number, owner, label, box, area, crowd in zip(
+            count(1), *(column.tolist() for column in columns), strict=False
+        )
+    ]
+    names = zip(categories, split.label_space.names, strict=True)
+    named = [{"id": number, "name": name} for number, name in names]
+    return index([{"id": number} for number in image_ids], named, annotations)
+
+
+def index(images: Entries, categories: Entries, annotations: Entries) -> COCO:
+    """A pycocotools object over these lists, made without printing."""
+    coco = COCO()
+    coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
+    with redirect_stdout(StringIO()):
+        coco.createIndex()
+    return coco
+
+
 def score(truth: COCO, entries: Entries, image_ids: list[int]) -> CocoMetrics:
     """All figures of `CocoMetrics`.
 
     Args:
-        truth: from `load_ground_truth`.
+        truth: from `ground_truth`.
         entries: COCO results; those of other images are not read.
         image_ids: images that count, with or without entries.
     """

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from detbox.data.transforms import Recipe
+from detbox.data.augmentation import FIRST, Augmentation
+from detbox.data.transforms import Display
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -49,8 +50,20 @@ def box(number: int, image_id: int, xywh: list[float], **fields: Any) -> dict[st
     return {**defaults, "area": xywh[2] * xywh[3], **fields}
 
 
-def recipe(**fields: Any) -> Recipe:
-    """A recipe that shows pictures with a short side of 48 pixels, as they are."""
-    defaults: dict[str, Any] = {"train_sizes": (48,), "eval_size": 48, "max_size": 200}
-    defaults |= {"crop": False, "crop_from": (40, 50), "crop_sizes": (24, 40)}
-    return Recipe(**{**defaults, "flip": 0.0, "jitter": 0.0, **fields})
+DISPLAY = Display(48, 200)
+"""shows pictures with a short side of 48 pixels as they are"""
+
+
+def augmentation(**fields: Any) -> Augmentation:
+    """As data sets compose it; by default, pictures stay as they are."""
+    crop = {"share": 0.5 if fields.get("crop") else 0.0, "short_sides": [40, 50]}
+    known: dict[str, dict[str, Any]] = {
+        "flip": {"share": fields.get("flip", 0.0)},
+        "crop": {**crop, "sides": fields.get("crop_sizes", (24, 40))},
+        "resize": {
+            "short_sides": fields.get("train_sizes", (48,)),
+            "longest": fields.get("max_size", 200),
+        },
+        "jitter": {"share": fields.get("jitter", 0.0)},
+    }
+    return Augmentation(fields.get("augment", FIRST), known)

@@ -16,7 +16,7 @@ import torch
 from coco_files import SHARED, WriteSplit, box, image, write_files
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from detbox.data import DataModule
+from detbox.data.module import DataModule
 from detbox.registry import DATA
 from detbox.structures import Batch
 
@@ -25,7 +25,8 @@ SMALL = {"train_sizes": [32, 40], "eval_size": 40, "crop_from": [40], "crop_size
 
 def build(root: Path | str | None = None, seed: int = 0, **settings: Any) -> DataModule:
     where = {} if root is None else {"root": str(root)}
-    return DATA.build({"name": "coco", "workers": 0, **SMALL, **where, **settings}, seed)
+    dataset = DATA.build({"name": "coco", "workers": 0, **SMALL, **where, **settings})
+    return DataModule(dataset, seed)
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def test_the_standard_layout_is_found(root: Path) -> None:
     assert len(data.train_dataloader()) == 5
     assert len(data.val_dataloader()) == 3
     assert data.label_space.names == ("cat",)
-    assert data.annotation_file == root / "annotations" / "instances_val.json"
-    assert not data.embedded
+    assert data.val.source == root / "annotations" / "instances_val.json"
+    assert not data.dataset.embedded
+    assert (data.train_batches, data.train.num_boxes) == (5, 10)
 
 
 def test_layouts_of_exporters_are_found(root: Path) -> None:
@@ -80,30 +82,31 @@ def test_an_undivided_folder_serves_both_and_says_so(
 def test_two_fitting_splits_must_be_chosen_from(root: Path) -> None:
     write_files(root, "train2014")
     with pytest.raises(ValueError, match=r"found .*train\.json.*choose with data\.train_images"):
-        build(root)
+        _ = build(root).train
 
 
 def test_wrong_folders_say_what_to_set(root: Path) -> None:
     with pytest.raises(ValueError, match=r"needs data\.root"):
-        build()
+        _ = build().label_space
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        build(root / "none")
+        _ = build(root / "none").label_space
     with pytest.raises(ValueError, match="has none of them"):
-        build(root / "train")
+        _ = build(root / "train").label_space
     with pytest.raises(ValueError, match="go together"):
-        build(root, val_images="val")
+        _ = build(root, val_images="val").label_space
     with pytest.raises(ValueError, match="expected positive batch sizes"):
         build(root, batch_size=0)
 
 
-def test_evaluation_needs_no_training_images(root: Path) -> None:
+def test_evaluation_opens_no_training_file(root: Path) -> None:
     for file in (root / "train").iterdir():
         file.unlink()
     (root / "train").rmdir()
+    (root / "annotations" / "instances_train.json").write_text("broken")
     data = build(root)
-    assert data.label_space.names == ("cat",)
+    assert data.val.label_space.names == ("cat",)
     assert sum(len(batch.image_ids) for batch in data.val_dataloader()) == 5
-    with pytest.raises(FileNotFoundError, match="no such folder"):
+    with pytest.raises(ValueError, match="is no valid JSON"):
         data.train_dataloader()
 
 

@@ -9,36 +9,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from coco_files import WriteSplit, box, image, recipe
+from coco_files import DISPLAY, WriteSplit, augmentation, box, image
 
-from detbox.data.coco import CocoSplit, read_split
-from detbox.data.dataset import EvaluationSet, TrainingSet
+from detbox.annotations import Source, Split, read_coco
 from detbox.data.loading import Loader, collate
+from detbox.data.samples import EvaluationSet, TrainingSet
 from detbox.data.sampling import EpochBatches, evaluation_batches, training_batches
 from detbox.errors import DataError
 from detbox.structures import Batch
 
 
 @pytest.fixture
-def split(write_split: WriteSplit) -> CocoSplit:
+def split(write_split: WriteSplit) -> Split:
     """Ten images of two sizes, image i with i mod 3 boxes."""
     sizes = [(48, 64), (64, 48)]
     images = [image(n, *sizes[n % 2]) for n in range(10)]
     owners = [n for n in range(10) for _ in range(n % 3)]
     boxes = [box(n, owner, [4, 4, 20, 20]) for n, owner in enumerate(owners)]
     root = write_split(images=images, annotations=boxes)
-    return read_split(root / "train", root / "annotations" / "instances_train.json")
+    return read_coco(Source(root / "train", root / "annotations" / "instances_train.json"))
 
 
-def training_loader(split: CocoSplit, workers: int = 0) -> Loader:
-    varied = recipe(flip=0.5, crop=True, train_sizes=(32, 40), jitter=0.1)
+def training_loader(split: Split, workers: int = 0) -> Loader:
+    varied = augmentation(flip=0.5, crop=True, train_sizes=(32, 40), jitter=0.1)
     sampler = EpochBatches(lambda epoch: training_batches(split.num_images, 2, 7, epoch))
     return Loader(TrainingSet(split, varied, 7), sampler, workers, "train")
 
 
-def evaluation_loader(split: CocoSplit) -> Loader:
+def evaluation_loader(split: Split) -> Loader:
     batches = evaluation_batches(split.num_images, 3)
-    return Loader(EvaluationSet(split, recipe()), EpochBatches(lambda _: batches), 0, "val")
+    return Loader(EvaluationSet(split, DISPLAY), EpochBatches(lambda _: batches), 0, "val")
 
 
 def same(first: Batch, second: Batch) -> bool:
@@ -51,8 +51,8 @@ def same(first: Batch, second: Batch) -> bool:
     return ids and all(torch.equal(one, other) for one, other in tensors)
 
 
-def test_batches_are_padded_right_and_below_and_masked_there(split: CocoSplit) -> None:
-    evaluation = EvaluationSet(split, recipe())
+def test_batches_are_padded_right_and_below_and_masked_there(split: Split) -> None:
+    evaluation = EvaluationSet(split, DISPLAY)
     batch = collate([evaluation[0, 1], evaluation[0, 2]])
     assert batch.images.pixels.dtype == torch.uint8
     assert tuple(batch.images.pixels.shape) == (2, 3, 64, 64)
@@ -65,8 +65,8 @@ def test_batches_are_padded_right_and_below_and_masked_there(split: CocoSplit) -
     assert torch.equal(batch.images.pixels[1, :, :48], evaluation[0, 2].pixels)
 
 
-def test_a_batch_without_any_box_is_whole(split: CocoSplit) -> None:
-    evaluation = EvaluationSet(split, recipe())
+def test_a_batch_without_any_box_is_whole(split: Split) -> None:
+    evaluation = EvaluationSet(split, DISPLAY)
     batch = collate([evaluation[0, 0], evaluation[0, 3]])
     assert batch.targets.counts == (0, 0)
     assert tuple(batch.targets.boxes.shape) == (0, 4)
@@ -114,7 +114,7 @@ def test_two_processes_cover_every_image_once() -> None:
     assert sorted(np.concatenate(list(chain(*trained)))) == list(range(12))
 
 
-def test_pictures_do_not_depend_on_workers(split: CocoSplit) -> None:
+def test_pictures_do_not_depend_on_workers(split: Split) -> None:
     loaders = [training_loader(split, workers) for workers in (0, 2)]
     for epoch in range(2):
         for loader in loaders:
@@ -124,7 +124,7 @@ def test_pictures_do_not_depend_on_workers(split: CocoSplit) -> None:
         assert all(map(same, first, second))
 
 
-def test_epochs_show_other_pictures(split: CocoSplit) -> None:
+def test_epochs_show_other_pictures(split: Split) -> None:
     dataset = training_loader(split)._loader.dataset
     shown = [dataset[epoch, 1] for epoch in range(8)]
     assert len({sample.pixels.float().mean().item() for sample in shown}) > 4
@@ -133,7 +133,7 @@ def test_epochs_show_other_pictures(split: CocoSplit) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [1, 3, 5, 8])
 def test_a_restored_loader_goes_on_with_the_next_batch(
-    split: CocoSplit, workers: int, stop: int
+    split: Split, workers: int, stop: int
 ) -> None:
     def epochs(loader: Loader, first: int) -> list[Batch]:
         batches: list[Batch] = []
@@ -155,13 +155,13 @@ def test_a_restored_loader_goes_on_with_the_next_batch(
     assert all(map(same, rest, straight[stop:]))
 
 
-def test_a_position_is_converted_for_another_number_of_steps(split: CocoSplit) -> None:
+def test_a_position_is_converted_for_another_number_of_steps(split: Split) -> None:
     loader = training_loader(split)
     loader.load_state_dict({"epoch": 2, "yielded": 4, "length": 10})
     assert loader.state_dict() == {"epoch": 2, "yielded": 2, "length": 5}
 
 
-def break_files(split: CocoSplit) -> None:
+def break_files(split: Split) -> None:
     split.path(2).unlink()
     split.path(4).write_bytes(b"no picture")
     data = split.path(6).read_bytes()
@@ -170,7 +170,7 @@ def break_files(split: CocoSplit) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_replaces_unreadable_files_and_names_them(
-    split: CocoSplit, workers: int, caplog: pytest.LogCaptureFixture
+    split: Split, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     break_files(split)
     loader = training_loader(split, workers)
@@ -186,7 +186,7 @@ def test_training_replaces_unreadable_files_and_names_them(
 
 
 def test_evaluation_still_counts_unreadable_files(
-    split: CocoSplit, caplog: pytest.LogCaptureFixture
+    split: Split, caplog: pytest.LogCaptureFixture
 ) -> None:
     break_files(split)
     batches = list(evaluation_loader(split))
@@ -196,7 +196,7 @@ def test_evaluation_still_counts_unreadable_files(
 
 
 def test_files_of_a_kind_are_counted_at_the_end_of_the_pass(
-    split: CocoSplit, caplog: pytest.LogCaptureFixture
+    split: Split, caplog: pytest.LogCaptureFixture
 ) -> None:
     for index in (1, 5, 7):
         split.path(index).unlink()
@@ -207,7 +207,7 @@ def test_files_of_a_kind_are_counted_at_the_end_of_the_pass(
     assert "0001.png, 0005.png, 0007.png" in counted
 
 
-def test_a_folder_without_one_readable_file_ends_with_a_sentence(split: CocoSplit) -> None:
+def test_a_folder_without_one_readable_file_ends_with_a_sentence(split: Split) -> None:
     for index in range(10):
         split.path(index).unlink()
     with pytest.raises(DataError, match="images in a row are unreadable"):
@@ -215,7 +215,7 @@ def test_a_folder_without_one_readable_file_ends_with_a_sentence(split: CocoSpli
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
-def test_memory_does_not_grow_over_epochs(split: CocoSplit) -> None:
+def test_memory_does_not_grow_over_epochs(split: Split) -> None:
     def resident_pages() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1])
 

@@ -11,6 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from detbox.data.drawing import NAMES, draw_scene
+from detbox.data.module import DataModule
 from detbox.data.shapes import ensure_shapes
 from detbox.registry import DATA
 
@@ -83,10 +84,11 @@ def test_pictures_change_where_the_boxes_are() -> None:
 
 
 def test_the_set_is_coco_and_loads(capsys: pytest.CaptureFixture) -> None:
-    data = DATA.build({"name": "shapes", "image_size": 64, "train_images": 12, "val_images": 4}, 0)
-    truth = COCO(data.annotation_file)
+    settings = {"name": "shapes", "image_size": 64, "train_images": 12, "val_images": 4}
+    data = DataModule(DATA.build(settings), 0)
+    truth = COCO(data.val.source)
     assert len(truth.getImgIds()) == 4
-    assert data.embedded
+    assert data.dataset.embedded
     assert data.label_space.names == NAMES
     batch = next(iter(data.train_dataloader()))
     assert tuple(batch.images.pixels.shape) == (8, 3, 64, 64)

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
+from detbox.annotations import Source, read_coco
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.structures import Batch, Detections, ImageBatch, LabelSpace, Targets
@@ -56,10 +57,11 @@ def loader() -> DataLoader:
 def callback(folder: Path) -> CocoEvaluation:
     boxes = [{"image_id": i, "category_id": 3, "bbox": [0, 0, 10, 10]} for i in range(IMAGES)]
     categories = [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]
-    images = [{"id": i} for i in range(IMAGES)]
+    size = {"width": 64, "height": 64}
+    images = [{"id": i, "file_name": f"{i}.jpg", **size} for i in range(IMAGES)]
     path = folder / "annotations.json"
     path.write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
-    return CocoEvaluation(CocoEvaluator(path, SPACE), folder / "run")
+    return CocoEvaluation(CocoEvaluator(read_coco(Source(folder, path)), SPACE), folder / "run")
 
 
 def trainer(folder: Path, *callbacks: Any, **settings: Any) -> Trainer:

@@ -1,10 +1,10 @@
-"""Find the splits of a data folder."""
+"""Where exporters put COCO's JSON and its images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
+from detbox.annotations.formats import Source
 from detbox.errors import DataError
 
 NAMES = {"train": ("train",), "val": ("val", "valid")}
@@ -14,13 +14,6 @@ LAYOUTS = (
     "train/annotations.json with train/images/ (and the same for val), "
     "or annotations.json with images/"
 )
-
-
-class Source(NamedTuple):
-    """Where one split lies."""
-
-    images: Path
-    annotations: Path
 
 
 def find_split(root: Path, split: str) -> Source | None:

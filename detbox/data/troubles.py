@@ -1,41 +1,10 @@
-"""Count what was mended in the data, and say it: once, named, with an example."""
+"""Files that could not be read as annotated, said once each."""
 
 from __future__ import annotations
 
 import logging
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
 logger = logging.getLogger("detbox")
-
-
-@rank_zero_only
-def warn(message: str) -> None:
-    """Log a warning, once however many ranks there are."""
-    logger.warning("%s", message)
-
-
-class Repairs:
-    """Repairs of one annotation file, each with its number and its first example."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._defects = False
-
-    def mend(self, what: str, count: int, example: str) -> None:
-        """Count a defect that was worked around; raises the level of the report to a warning."""
-        self._defects = True
-        self.note(what, count, example)
-
-    def note(self, what: str, count: int, example: str) -> None:
-        """Count something lawful that a reader of the figures should know."""
-        self._lines.append(f"{count} {what} (first: {example})")
-
-    @rank_zero_only
-    def report(self, title: str) -> None:
-        """One log line: a warning where there were defects."""
-        level = logging.WARNING if self._defects else logging.INFO
-        logger.log(level, "%s", "; ".join((title, *self._lines)))
 
 
 class FileTroubles:

@@ -1,0 +1,21 @@
+"""Annotations of any format as one type; importing this registers every format."""
+
+from __future__ import annotations
+
+from detbox.annotations.coco import coco, read_coco
+from detbox.annotations.findings import Finding
+from detbox.annotations.formats import Format, Source
+from detbox.annotations.packing import Images, Objects, pack
+from detbox.annotations.split import Split
+
+__all__ = [
+    "Finding",
+    "Format",
+    "Images",
+    "Objects",
+    "Source",
+    "Split",
+    "coco",
+    "pack",
+    "read_coco",
+]

@@ -1,0 +1,34 @@
+"""What reading has found in a data set: counted, named, with a first example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Finding(NamedTuple):
+    """One kind of thing that a reader has met."""
+
+    what: str
+    """what it is and what was done about it, in the plural"""
+    number: int
+    example: str
+    """the first one"""
+    defect: bool = True
+    """False: lawful, but a reader of the figures should know"""
+
+    def __str__(self) -> str:
+        """`2 zero-area boxes dropped (first: annotation 10, 0001.png)`."""
+        return f"{self.number} {self.what} (first: {self.example})"
+
+
+def found(
+    what: str, hits: np.ndarray, name: Callable[[int], str], defect: bool = True
+) -> tuple[Finding, ...]:
+    """One finding of the positions that are True, or none; `name` names a position."""
+    positions = np.flatnonzero(hits)
+    if not len(positions):
+        return ()
+    return (Finding(what, len(positions), name(int(positions[0])), defect),)

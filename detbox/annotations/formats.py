@@ -1,0 +1,30 @@
+"""What a format of annotations is; one file registers each (`FORMATS` in `detbox/registry.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from detbox.annotations.split import Split
+
+
+class Source(NamedTuple):
+    """Where one split lies."""
+
+    images: Path
+    """folder that file names start from"""
+    annotations: Path
+    """file or folder, as the format has it"""
+
+
+class Format(NamedTuple):
+    """How annotations of one kind are found in a folder, and read."""
+
+    layouts: str
+    """what `find` looks for, to be told to a person"""
+    find: Callable[[Path, str], Source | None]
+    """(folder, `train` | `val`) -> where that split lies; None: not in a layout of this format"""
+    find_undivided: Callable[[Path], Source | None]
+    """folder -> all of its images, where it is not divided into splits"""
+    read: Callable[[Source], Split]

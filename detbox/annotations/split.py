@@ -1,0 +1,112 @@
+"""The one type of annotations: what a file says of its images, for training, scoring and checks.
+
+A Python object per box would be copied into every worker as soon as its reference count is
+touched; a handful of arrays stays shared, so memory is flat over epochs and workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detbox.annotations.findings import Finding
+from detbox.structures import LabelSpace
+
+
+class PackedStrings:
+    """Strings as one block of bytes."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        encoded = [string.encode() for string in strings]
+        self._bytes = b"".join(encoded)
+        self._ends = np.cumsum([0, *map(len, encoded)])
+
+    def __getitem__(self, index: int) -> str:
+        """The string at a position."""
+        return self._bytes[self._ends[index] : self._ends[index + 1]].decode()
+
+
+class Split(NamedTuple):
+    """N images with A annotated objects of K classes, as a reader of a format gives them.
+
+    Objects are kept as the file has them, so that scoring sees what the file says; `objects` gives
+    what is left to learn from.
+    """
+
+    source: Path
+    """what was read, to be named in messages"""
+    folder: Path
+    """of the images"""
+    label_space: LabelSpace
+    image_ids: np.ndarray
+    """(N,) int64"""
+    sizes: np.ndarray
+    """(N, 2) annotated height, width in pixels"""
+    names: PackedStrings
+    """N file names, relative to the folder"""
+    starts: np.ndarray
+    """(N + 1,) image i owns objects starts[i] to starts[i + 1]"""
+    labels: np.ndarray
+    """(A,) int32 in [0, K)"""
+    boxes: np.ndarray
+    """(A, 4) float64: left, top, width, height in pixels, neither clipped nor mended"""
+    areas: np.ndarray
+    """(A,) float64 square pixels, of the mask where the file has one"""
+    crowd: np.ndarray
+    """(A,) bool: a region of many objects, which scoring ignores"""
+    learnt: np.ndarray
+    """(A,) bool: worth training on; crowds and boxes without a visible area are not"""
+    findings: tuple[Finding, ...]
+    """what reading has mended or left out"""
+
+    @property
+    def num_images(self) -> int:
+        """N."""
+        return len(self.image_ids)
+
+    @property
+    def num_boxes(self) -> int:
+        """Boxes to learn from."""
+        return int(self.learnt.sum())
+
+    def owners(self) -> np.ndarray:
+        """(A,) position of every object's image."""
+        return np.repeat(np.arange(self.num_images), np.diff(self.starts))
+
+    def summary(self) -> str:
+        """One line: how much there is, and every finding."""
+        size = f"{self.num_images} images, {self.num_boxes} boxes, {len(self.label_space)} classes"
+        return "; ".join((f"{self.source.name}: {size}", *map(str, self.findings)))
+
+    def paths(self, count: int) -> list[Path]:
+        """Where the first images lie."""
+        return [self.path(index) for index in range(min(count, self.num_images))]
+
+    def path(self, index: int) -> Path:
+        """Where an image lies."""
+        return self.folder / self.names[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Annotated height and width."""
+        return int(self.sizes[index, 0]), int(self.sizes[index, 1])
+
+    def objects(self, index: int) -> tuple[Tensor, Tensor]:
+        """What to learn of an image: labels (T,), boxes (T, 4) as cxcywh share, clipped to it."""
+        own = slice(self.starts[index], self.starts[index + 1])
+        learnt = self.learnt[own]
+        limit = self.sizes[index, [1, 0, 1, 0]]
+        clipped = corners(self.boxes[own][learnt]).clip(0, limit)
+        middle, extent = (clipped[:, :2] + clipped[:, 2:]) / 2, clipped[:, 2:] - clipped[:, :2]
+        shares = np.concatenate((middle, extent), 1) / limit
+        labels = self.labels[own][learnt].astype(np.int64)
+        return torch.from_numpy(labels), torch.from_numpy(shares.astype(np.float32))
+
+
+def corners(boxes: np.ndarray) -> np.ndarray:
+    """Left, top, width, height to left, top, right, bottom; (A, 4)."""
+    return np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), 1)

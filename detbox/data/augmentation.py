@@ -1,0 +1,73 @@
+"""The steps of `data.augment` in order, as a pure function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from detbox.data.transforms import View, view
+from detbox.errors import SettingError
+from detbox.registry import AUGMENTATIONS
+
+AUGMENT = 1
+"""random stream of the pictures, beside those of order and replacement"""
+FIRST = ("flip", "crop", "resize", "jitter")
+"""steps that draw from one stream after the other, so that their pictures stay what they were"""
+
+Key = tuple[int, int, int]
+
+
+class _Step(NamedTuple):
+    apply: Callable[[View, np.random.Generator], View]
+    stream: tuple[int, ...]
+    """equal: the next draws of the same generator"""
+
+
+class Augmentation:
+    """Steps, each with a random stream of its own: a new one leaves the draws of the others alone.
+
+    Args:
+        steps: names, or mappings with a `name` and the step's settings, in order.
+        known: settings by step where the list has none.
+
+    Raises:
+        KeyError: a step or a setting that nobody has registered.
+        ValueError: a setting of another type, or one that the step refuses.
+    """
+
+    def __init__(
+        self, steps: Sequence[Any], known: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self._steps = list(_steps(steps, known or {}))
+        grey = torch.full((3, 8, 8), 128, dtype=torch.uint8)
+        # Steps refuse settings themselves, so that is tried before a training begins.
+        self(view(grey, torch.zeros(1, dtype=torch.int64), torch.full((1, 4), 0.5)), (0, 0, 0))
+
+    def __call__(self, view: View, key: Key) -> View:
+        """The picture of (seed, epoch, index)."""
+        streams: dict[tuple[int, ...], np.random.Generator] = {}
+        for step in self._steps:
+            if step.stream not in streams:
+                streams[step.stream] = np.random.default_rng((*key, AUGMENT, *step.stream))
+            view = step.apply(view, streams[step.stream])
+        return view
+
+
+def _steps(steps: Sequence[Any], known: Mapping[str, Mapping[str, Any]]) -> Iterator[_Step]:
+    names: list[str] = []
+    for given in steps:
+        settings = {"name": given} if isinstance(given, str) else given
+        if not isinstance(settings, Mapping) or "name" not in settings:
+            raise SettingError(
+                f"expected names of steps, or a name with settings, in data.augment, got {given!r};"
+                " try data.augment=[flip,{name:crop,share:0.5},resize]"
+            )
+        name = str(settings["name"])
+        apply = AUGMENTATIONS.bind_typed({**known.get(name, {}), **settings})
+        own = () if name in FIRST else (crc32(name.encode()), names.count(name))
+        names.append(name)
+        yield _Step(apply, own)

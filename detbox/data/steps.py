@@ -1,0 +1,115 @@
+"""DETR's augmentation, as DINO trains with it (Carion et al., 2020, sec. A.4), step by step.
+
+A step is a function of a view and a random generator; its keyword-only parameters are what
+`data.augment` may set. It draws from that generator alone, so a picture depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from detbox.data.transforms import View, boxes_of, resized, whwh
+from detbox.errors import SettingError
+from detbox.registry import AUGMENTATIONS
+
+COCO_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+
+
+@AUGMENTATIONS.register("flip")
+def flip(view: View, random: np.random.Generator, *, share: float = 0.5) -> View:
+    """Mirror so large a share of the pictures."""
+    _check_share("flip", share)
+    if random.random() >= share:
+        return view
+    return View(F.horizontal_flip(view.image), F.horizontal_flip(view.boxes), view.labels)
+
+
+@AUGMENTATIONS.register("crop")
+def crop(
+    view: View,
+    random: np.random.Generator,
+    *,
+    share: float = 0.5,
+    short_sides: tuple[int, ...] = (400, 500, 600),
+    sides: tuple[int, ...] = (384, 600),
+) -> View:
+    """Resize so large a share of the pictures, and cut a window out of them.
+
+    Boxes are clipped to the window, those outside are dropped.
+
+    Args:
+        view: a picture.
+        random: to draw from.
+        share: of the pictures.
+        short_sides: to draw from before the cut, in pixels.
+        sides: the least and the largest of the window, in pixels.
+    """
+    _check_share("crop", share)
+    if not share:
+        return view
+    if len(sides) != 2 or not 1 <= sides[0] <= sides[1]:
+        raise SettingError(
+            f"expected two sides of a crop in pixels, the least and the largest, got {sides}; "
+            "try data.crop_sizes=[384,600], or data.crop=false"
+        )
+    _check_sides("crop_from", short_sides)
+    if random.random() >= share:
+        return view
+    view = resized(view, int(random.choice(short_sides)))
+    return _window(view, sides, random)
+
+
+@AUGMENTATIONS.register("resize")
+def resize(
+    view: View,
+    random: np.random.Generator,
+    *,
+    short_sides: tuple[int, ...] = COCO_SIZES,
+    longest: int = 1333,
+) -> View:
+    """Give pictures one of several short sides, in pixels, but no side longer than `longest`."""
+    _check_sides("train_sizes", (*short_sides, longest) if short_sides else ())
+    return resized(view, int(random.choice(short_sides)), longest)
+
+
+@AUGMENTATIONS.register("jitter")
+def jitter(view: View, random: np.random.Generator, *, share: float = 0.2) -> View:
+    """Vary brightness, contrast and saturation by that share; 0: not at all."""
+    if not 0 <= share < 1:
+        raise SettingError(f"expected a share from 0 to below 1 for jitter, got {share}")
+    if not share:
+        return view
+    image = view.image
+    for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
+        image = adjust(image, float(random.uniform(1 - share, 1 + share)))
+    return view._replace(image=image)
+
+
+def _window(view: View, sides: tuple[int, ...], random: np.random.Generator) -> View:
+    height, width = view.image.shape[-2:]
+    low, high = sides
+    new_width = int(random.integers(min(low, width), min(high, width) + 1))
+    new_height = int(random.integers(min(low, height), min(high, height) + 1))
+    top = int(random.integers(height - new_height + 1))
+    left = int(random.integers(width - new_width + 1))
+    image = F.crop(view.image, top, left, new_height, new_width)
+    corners = view.boxes.as_subclass(Tensor) - torch.tensor([left, top, left, top])
+    corners = corners.clamp(min=0).minimum(whwh(new_height, new_width))
+    kept = (corners[:, 2:] > corners[:, :2]).all(1)
+    return View(image, boxes_of(corners[kept], new_height, new_width), view.labels[kept])
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise SettingError(f"expected a share from 0 to 1 for {name}, got {share}")
+
+
+def _check_sides(key: str, sides: tuple[int, ...]) -> None:
+    if not sides or min(sides) < 1:
+        raise SettingError(
+            f"expected positive sizes in pixels, got data.{key}={list(sides)}; "
+            f"try data.{key}=[480,512]"
+        )
