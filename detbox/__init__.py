@@ -7,7 +7,7 @@ os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 from detbox import ops
 from detbox.build import build_criterion, build_detector, compose
-from detbox.checkpoints.official import load_official, save_official
+from detbox.official.state import load_official, save_official
 from detbox.predictor import Predictor, load
 
 __all__ = [

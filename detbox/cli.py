@@ -19,10 +19,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox import tasks
-from detbox.checkpoints.run import read_checkpoint
 from detbox.console.lines import quiet
 from detbox.errors import DetboxError, MachineError, SettingError
 from detbox.explain import explain
+from detbox.runfile import read_checkpoint
 
 CONF = "pkg://detbox.conf"
 

@@ -13,19 +13,19 @@ from rich.table import Table
 from torch import Tensor
 
 from detbox.build import build_detector, plain
-from detbox.checkpoints.classes import given_label_space, official_label_space
-from detbox.checkpoints.files import read_official
-from detbox.checkpoints.layouts import LAYOUTS, official_names
-from detbox.checkpoints.official import advice_on, layout_for, load_official, save_official
-from detbox.checkpoints.run import read_checkpoint
-from detbox.checkpoints.transplant import class_tensors, transplant
 from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.engine.module import DetectionModule
 from detbox.errors import CheckpointError
 from detbox.messages import near, some
 from detbox.models.detector import Detector
+from detbox.official.classes import given_label_space, official_label_space
+from detbox.official.files import read_official
+from detbox.official.layouts import LAYOUTS, official_names
+from detbox.official.state import advice_on, layout_for, load_official, save_official
 from detbox.predictor import load
+from detbox.runfile import read_checkpoint
 from detbox.structures import LabelSpace
+from detbox.transplant import class_tensors, transplant
 
 logger = logging.getLogger("detbox")
 

@@ -19,7 +19,6 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from detbox.build import build_dataset, build_detector, build_postprocess
-from detbox.checkpoints.run import read_checkpoint
 from detbox.data.images import UnreadableImageError, read_image
 from detbox.data.transforms import Display
 from detbox.errors import CheckpointError, DataError, MissingFileError, SettingError
@@ -27,6 +26,7 @@ from detbox.evaluation.drawing import draw
 from detbox.messages import some
 from detbox.padding import stacked
 from detbox.postprocess import Postprocess, select
+from detbox.runfile import read_checkpoint
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
 Source: TypeAlias = "str | Path | Image.Image | np.ndarray"

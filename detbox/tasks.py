@@ -13,7 +13,6 @@ from rich import get_console
 
 from detbox import ops
 from detbox.build import build_data, build_module, build_trainer, load_backbone, number, plain
-from detbox.checkpoints.run import check_resumable, read_checkpoint
 from detbox.console.lines import say
 from detbox.conversion import convert, start_from
 from detbox.data.module import DataModule
@@ -26,6 +25,7 @@ from detbox.evaluation.coco import CocoEvaluator
 from detbox.evaluation.metrics import tables
 from detbox.evaluation.pictures import ContactSheet
 from detbox.predictor import find_images, load, predict_to_folder
+from detbox.runfile import check_resumable, read_checkpoint
 from detbox.structures import LabelSpace
 from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
 

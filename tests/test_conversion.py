@@ -13,10 +13,10 @@ from torch import Tensor
 import detbox
 from detbox import cli, tasks
 from detbox.build import build_module, plain
-from detbox.checkpoints.official import save_official
-from detbox.checkpoints.run import read_checkpoint
 from detbox.conversion import convert, start_from
 from detbox.models.detector import Detector
+from detbox.official.state import save_official
+from detbox.runfile import read_checkpoint
 from detbox.structures import LabelSpace
 
 

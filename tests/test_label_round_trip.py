@@ -12,7 +12,7 @@ from tiny import MODEL, TRAINER
 
 import detbox
 from detbox import tasks
-from detbox.checkpoints.run import read_checkpoint
+from detbox.runfile import read_checkpoint
 
 NAMES = ("ant", "bee", "cat")
 LAYOUTS = [(0, 1, 2), (1, 2, 3), (3, 17, 90)]

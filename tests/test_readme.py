@@ -22,8 +22,8 @@ from tiny import MODEL, SHAPES
 import detbox
 from detbox import cli, registry
 from detbox.build import build_module, plain
-from detbox.checkpoints.run import read_checkpoint
 from detbox.registry import Registry
+from detbox.runfile import read_checkpoint
 from detbox.structures import LabelSpace
 
 ROOT = Path(__file__).parents[1]

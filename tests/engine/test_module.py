@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from training_toys import SPACE, loader, trainer
 
 from detbox.build import build_module, compose, plain
-from detbox.checkpoints.run import read_checkpoint
 from detbox.engine.module import DetectionModule
 from detbox.engine.seeding import SeedEveryStep
+from detbox.runfile import read_checkpoint
 from detbox.structures import LabelSpace
 
 pytestmark = pytest.mark.filterwarnings(

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from detbox.checkpoints.official import load_official, official_names
 from detbox.models.detector import Detector
+from detbox.official.state import load_official, official_names
 from detbox.postprocess import Postprocess
 from detbox.structures import ImageBatch, Targets
 from parity import losses

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from detbox.checkpoints.official import official_names
 from detbox.criterion import Criterion
 from detbox.layers.grid import grid_anchors
+from detbox.official.state import official_names
 from detbox.postprocess import Postprocess
 from detbox.structures import Detections, Targets
 from parity import losses

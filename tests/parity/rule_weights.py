@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detbox.checkpoints.official import load_official, official_names
 from detbox.models.detector import Detector
+from detbox.official.state import load_official, official_names
 
 
 def load_rule(folder: Path) -> ModuleType:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from detbox.checkpoints.layouts import CONSTANT, detect, official_names
-from detbox.checkpoints.official import load_official, save_official
 from detbox.models.detector import Detector
+from detbox.official.layouts import CONSTANT, detect, official_names
+from detbox.official.state import load_official, save_official
 from parity.full_size import full_detector, tiny_detector
 from parity.recipe import official_settings
 from parity.report import Report

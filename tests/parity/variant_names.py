@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detbox.checkpoints.official import official_names
 from detbox.layers.grid import grid_anchors
 from detbox.models.detector import Detector
+from detbox.official.state import official_names
 from detbox.structures import ENCODER, PredictionSet
 from parity.full_names import maps
 from parity.intermediates import ranked

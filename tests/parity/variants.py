@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from detbox import postprocess  # noqa: F401  (importing registers)
-from detbox.checkpoints.official import load_official
 from detbox.criterion import Criterion
 from detbox.models.detector import Detector
+from detbox.official.state import load_official
 from detbox.registry import BACKBONES, LOSSES, MATCHERS, MODELS, NECKS, POSTPROCESSES
 from detbox.structures import ImageBatch, Targets
 from parity import feeder, rule_weights, variant_names  # noqa: F401

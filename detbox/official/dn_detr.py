@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from detbox.checkpoints import dab_detr
+from detbox.official import dab_detr
 
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *dab_detr.NAMES,
     (r"(query_source|denoiser)\.label_table\.", (r"label_enc.",)),
 )
-"""matching and denoising queries read one table; see `detbox.checkpoints.layouts.Rules`"""
+"""matching and denoising queries read one table; see `detbox.official.layouts.Rules`"""

@@ -47,7 +47,7 @@ PLAIN = (
     (r"decoder\.heads\.class_head\.", (r"class_embed.{layer}.",)),
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.{layer}.",)),
 )
-"""one pair of heads; see `detbox.checkpoints.layouts.Rules`"""
+"""one pair of heads; see `detbox.official.layouts.Rules`"""
 
 REFINE = (*TRANSFORMER, *_QUERIES, *HEADS)
 """iterative refinement"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detbox.checkpoints.deformable_detr import TRANSFORMER
+from detbox.official.deformable_detr import TRANSFORMER
 
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *TRANSFORMER,

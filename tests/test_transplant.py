@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detbox.checkpoints.transplant import class_tensors, transplant
 from detbox.structures import LabelSpace
+from detbox.transplant import class_tensors, transplant
 
 WIDTH = 4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detbox.checkpoints.deformable_detr import HEADS, TRANSFORMER
+from detbox.official.deformable_detr import HEADS, TRANSFORMER
 
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *TRANSFORMER,
@@ -12,4 +12,4 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"decoder\.position\.scale\.", (r"transformer.decoder.query_scale.",)),
     *HEADS,
 )
-"""See `detbox.checkpoints.layouts.Rules`."""
+"""See `detbox.official.layouts.Rules`."""

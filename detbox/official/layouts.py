@@ -13,7 +13,10 @@ from detbox.backbones.layouts import constants as backbone_constants
 from detbox.backbones.layouts import official_names as backbone_names
 from detbox.backbones.own import OwnBackbone
 from detbox.backbones.timm import TimmBackbone
-from detbox.checkpoints import (
+from detbox.errors import CheckpointError
+from detbox.messages import some
+from detbox.models.detector import Detector
+from detbox.official import (
     conditional_detr,
     dab_deformable_detr,
     dab_detr,
@@ -24,9 +27,6 @@ from detbox.checkpoints import (
     dn_deformable_detr,
     dn_detr,
 )
-from detbox.errors import CheckpointError
-from detbox.messages import some
-from detbox.models.detector import Detector
 
 Rules = tuple[tuple[str, tuple[str, ...]], ...]
 """Prefix of ours -> prefixes of theirs, first hit wins; `{layer}`: once per decoder layer;
@@ -128,7 +128,7 @@ def detect(stored: Iterable[str]) -> str | None:
     return best if sum(doubts[best]) <= TOLERATED else None
 
 
-_TO_ADD = "add its table to LAYOUTS in detbox/checkpoints/layouts.py"
+_TO_ADD = "add its table to LAYOUTS in detbox/official/layouts.py"
 
 
 def _own_names(detector: Detector) -> list[str]:

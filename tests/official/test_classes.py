@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detbox.checkpoints.classes import COCO, given_label_space, official_label_space
+from detbox.official.classes import COCO, given_label_space, official_label_space
 
 
 def test_heads_of_91_rows_keep_cocos_ids() -> None:

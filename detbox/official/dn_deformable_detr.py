@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from detbox.checkpoints import dab_deformable_detr
+from detbox.official import dab_deformable_detr
 
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *dab_deformable_detr.NAMES,
     (r"denoiser\.label_table\.", (r"label_enc.",)),
 )
-"""See `detbox.checkpoints.layouts.Rules`."""
+"""See `detbox.official.layouts.Rules`."""

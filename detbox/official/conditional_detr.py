@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detbox.checkpoints.detr import DECODER_BLOCKS, ENCODER
+from detbox.official.detr import DECODER_BLOCKS, ENCODER
 
 _LAYER = r"decoder\.layers\.(\d+)"
 _THEIRS = r"transformer.decoder.layers.\1"
@@ -33,7 +33,7 @@ NAMES = (
     *DECODER_BLOCKS,
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.",)),
 )
-"""Atten4Vis/ConditionalDETR; see `detbox.checkpoints.layouts.Rules`"""
+"""Atten4Vis/ConditionalDETR; see `detbox.official.layouts.Rules`"""
 
 _ENCODER, _THEIR_ENCODER = r"encoder\.layers\.(\d+)", r"transformer.encoder.layers.\1"
 _SELF, _THEIR_SELF = rf"{_LAYER}\.self_attention", rf"{_THEIRS}.attentions.0"
@@ -67,4 +67,4 @@ DETREX: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"decoder\.heads\.class_head\.", (r"class_embed.",)),
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.",)),
 )
-"""detrex; see `detbox.checkpoints.layouts.Rules`"""
+"""detrex; see `detbox.official.layouts.Rules`"""

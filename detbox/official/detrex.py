@@ -77,7 +77,7 @@ DINO = (
     (r"neck\.projections\.3\.1\.", (r"neck.extra_convs.0.norm.",)),
     *_COMMON,
 )
-"""three backbone maps and a coarser level; see `detbox.checkpoints.layouts.Rules`"""
+"""three backbone maps and a coarser level; see `detbox.official.layouts.Rules`"""
 DINO_5SCALE = (
     (r"neck\.projections\.([0-3])\.0\.", (r"neck.convs.\1.conv.",)),
     (r"neck\.projections\.([0-3])\.1\.", (r"neck.convs.\1.norm.",)),

@@ -9,8 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detbox.checkpoints.files import read_official
-from detbox.checkpoints.layouts import (
+from detbox.errors import CheckpointError
+from detbox.messages import some
+from detbox.models.detector import Detector
+from detbox.official.files import read_official
+from detbox.official.layouts import (
     CONSTANT,
     LAYOUTS,
     constants,
@@ -18,9 +21,6 @@ from detbox.checkpoints.layouts import (
     layouts_of,
     official_names,
 )
-from detbox.errors import CheckpointError
-from detbox.messages import some
-from detbox.models.detector import Detector
 
 
 class Report(NamedTuple):
@@ -73,7 +73,7 @@ def save_official(detector: Detector, layout: str | None = None) -> dict[str, Te
 
     Args:
         detector: of any model that has an official layout.
-        layout: one of `detbox.checkpoints.layouts.LAYOUTS`; None: the one that fits best.
+        layout: one of `detbox.official.layouts.LAYOUTS`; None: the one that fits best.
 
     Raises:
         ValueError: a tensor has no official name.

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 import detbox
-from detbox.checkpoints.files import read_official
-from detbox.checkpoints.layouts import LAYOUTS, detect, layouts_of, official_names
-from detbox.checkpoints.official import load_official, save_official
-from detbox.checkpoints.transplant import class_tensors
 from detbox.models.detector import Detector
+from detbox.official.files import read_official
+from detbox.official.layouts import LAYOUTS, detect, layouts_of, official_names
+from detbox.official.state import load_official, save_official
 from detbox.pickles import read_safely
+from detbox.transplant import class_tensors
 
 SMALL = (
     "backbone=resnet18",

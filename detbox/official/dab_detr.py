@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from detbox.checkpoints.conditional_detr import SPLIT_ATTENTION
-from detbox.checkpoints.detr import DECODER_BLOCKS, ENCODER
+from detbox.official.conditional_detr import SPLIT_ATTENTION
+from detbox.official.detr import DECODER_BLOCKS, ENCODER
 
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *ENCODER,
@@ -17,4 +17,4 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *DECODER_BLOCKS,
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.", r"transformer.decoder.bbox_embed.")),
 )
-"""one box head, which the decoder holds too; see `detbox.checkpoints.layouts.Rules`"""
+"""one box head, which the decoder holds too; see `detbox.official.layouts.Rules`"""

@@ -40,4 +40,4 @@ NAMES = (
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.",)),
 )
 """post-norm and pre-norm, which has a norm after the encoder; see
-`detbox.checkpoints.layouts.Rules`"""
+`detbox.official.layouts.Rules`"""
