@@ -22,7 +22,7 @@ from detbox import tasks
 from detbox.console.lines import quiet
 from detbox.errors import DetboxError, MachineError, SettingError
 from detbox.explain import explain
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint
 
 CONF = "pkg://detbox.conf"
 
@@ -152,7 +152,7 @@ def _with_data_of_checkpoint(arguments: list[str]) -> list[str]:
     given = {key: value for key, _, value in (each.partition("=") for each in arguments[1:])}
     if "data" in given or not given.get("ckpt"):
         return arguments
-    name = read_checkpoint(given["ckpt"])["detbox"]["config"]["data"]["name"]
+    name = RunCheckpoint.read(given["ckpt"]).config["data"]["name"]
     return [arguments[0], f"data={name}", *arguments[1:]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +13,6 @@ from rich.table import Table
 from torch import Tensor
 
 from detbox.build import build_detector, plain
-from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.engine.module import DetectionModule
 from detbox.errors import CheckpointError
 from detbox.messages import near, some
@@ -22,8 +21,9 @@ from detbox.official.classes import given_label_space, official_label_space
 from detbox.official.files import read_official
 from detbox.official.layouts import LAYOUTS, official_names
 from detbox.official.state import advice_on, layout_for, load_official, save_official
+from detbox.pickles import read_safely, write_whole
 from detbox.predictor import load
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint, run_file
 from detbox.structures import LabelSpace
 from detbox.transplant import class_tensors, transplant
 
@@ -55,8 +55,13 @@ def convert(cfg: DictConfig) -> tuple[Path, str]:
     target = Path(cfg.target).expanduser() if cfg.target else default
     if target.exists():
         raise CheckpointError(f"{target} is there already; give target=FILE, or remove it")
-    content, line = _to_detbox(cfg, source) if cfg.to == "detbox" else _to_official(cfg, source)
-    AtomicCheckpointIO().save_checkpoint(content, target)
+    if cfg.to == "detbox":
+        run, line = _to_detbox(cfg, source, cfg.classes, cfg.strict)
+        run.write(target)
+    else:
+        tensors = _official_tensors(cfg, source)
+        line = f"{len(tensors)} tensors"
+        write_whole({"model": tensors}, target)
     return target, line
 
 
@@ -65,44 +70,50 @@ def start_from(module: DetectionModule, path: str | Path, cfg: DictConfig) -> Ta
 
     Args:
         module: as `build_module` gives it.
-        path: a checkpoint of detbox.
+        path: a run's file or folder, or an official file, which is converted on the way.
         cfg: the configuration that the module was built from.
 
     Returns:
         What was taken over, for the console.
 
     Raises:
-        FileNotFoundError, ValueError: no checkpoint of detbox, or of another detector.
+        FileNotFoundError, ValueError: no checkpoint, or of another detector.
     """
-    content = read_checkpoint(path)
-    stored = {
-        name.removeprefix("detector."): tensor for name, tensor in content["state_dict"].items()
-    }
+    run = _as_run(cfg, Path(path).expanduser())
     rows = class_tensors(lambda count: build_detector(cfg, count), len(module.label_space))
-    known = LabelSpace.from_dict(content["detbox"]["label_space"])
-    return transplant(module.detector, module.label_space, stored, known, rows).table()
+    space = module.label_space
+    return transplant(module.detector, space, run.detector, run.label_space, rows).table()
 
 
-def _to_detbox(cfg: DictConfig, source: Path) -> tuple[dict[str, Any], str]:
+def _as_run(cfg: DictConfig, path: Path) -> RunCheckpoint:
+    """A run's file or folder as it is, an official file converted on the way."""
+    file = run_file(path)
+    content = read_safely(file, mapped=True)
+    if isinstance(content, dict) and "detbox" in content:
+        return RunCheckpoint.of(content, file)
+    run, line = _to_detbox(cfg, file, classes=None, strict=True)
+    logger.info("%s: %s", file, line)
+    return run
+
+
+def _to_detbox(
+    cfg: DictConfig, source: Path, classes: str | None, strict: bool
+) -> tuple[RunCheckpoint, str]:
     tensors = read_official(source)
-    space = _label_space(cfg, _num_classes(cfg, tensors))
+    space = _label_space(classes, _num_classes(cfg, source, tensors))
     detector = build_detector(cfg, len(space))
-    report = load_official(detector, tensors, strict=cfg.strict)
+    report = load_official(detector, tensors, strict=strict)
     config = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in OWN_SETTINGS])
-    content = {
-        "state_dict": {f"detector.{name}": each for name, each in detector.state_dict().items()},
-        "detbox": {"config": plain(config), "label_space": space.to_dict()},
-    }
-    return content, f"{report}; {len(space)} classes"
+    run = RunCheckpoint(plain(config), space, detector.state_dict())
+    return run, f"{report}; {len(space)} classes"
 
 
-def _to_official(cfg: DictConfig, source: Path) -> tuple[dict[str, Any], str]:
+def _official_tensors(cfg: DictConfig, source: Path) -> dict[str, Tensor]:
     detector = cast("Detector", load(source, "cpu").detector)
-    tensors = save_official(detector, None if cfg.to == "official" else cfg.to)
-    return {"model": tensors}, f"{len(tensors)} tensors"
+    return save_official(detector, None if cfg.to == "official" else cfg.to)
 
 
-def _num_classes(cfg: DictConfig, tensors: dict[str, Tensor]) -> int:
+def _num_classes(cfg: DictConfig, source: Path, tensors: dict[str, Tensor]) -> int:
     """Rows of the file's first head; what is no class, such as "no object", not counted."""
     rows = class_tensors(lambda count: build_detector(cfg, count), 2)
     with torch.device("meta"):
@@ -114,13 +125,13 @@ def _num_classes(cfg: DictConfig, tensors: dict[str, Tensor]) -> int:
     if found:
         return found[0]
     raise CheckpointError(
-        f"{cfg.source} has no class head that fits model={cfg.model.name}: "
+        f"{source} has no class head that fits model={cfg.model.name}: "
         f"expected {some(list(whole), 2)}; {advice_on(detector, tensors)}"
     )
 
 
-def _label_space(cfg: DictConfig, num_classes: int) -> LabelSpace:
-    if not cfg.classes:
+def _label_space(classes: str | None, num_classes: int) -> LabelSpace:
+    if not classes:
         space = official_label_space(num_classes)
         if space.names[0] == "class 0":
             logger.warning(
@@ -129,10 +140,10 @@ def _label_space(cfg: DictConfig, num_classes: int) -> LabelSpace:
             )
         return space
     try:
-        document = json.loads(Path(cfg.classes).expanduser().read_text(encoding="utf-8"))
+        document = json.loads(Path(classes).expanduser().read_text(encoding="utf-8"))
         return given_label_space(document["categories"], num_classes)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"classes={cfg.classes} is no COCO annotation file ({type(error).__name__}); "
+            f"classes={classes} is no COCO annotation file ({type(error).__name__}); "
             "give the one that the checkpoint was trained on"
         ) from error

@@ -1,8 +1,9 @@
-"""Read files of `torch.save` without executing anything that they hold."""
+"""Files of `torch.save`: read without executing anything, written whole or not at all."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import re
 import zipfile
@@ -52,3 +53,20 @@ def read_safely(path: Path, *, mapped: bool = False) -> Any:
             f"{path} is no file of tensors as torch.save writes it "
             f"({type(error).__name__}); give a .pth or .ckpt file"
         ) from error
+
+
+def write_whole(content: Any, path: Path) -> None:
+    """Write beside the target and rename, which a file system does at once or not at all.
+
+    What was written is on the disk before the name changes, so a machine that dies meanwhile
+    leaves the old file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.tmp")
+    try:
+        torch.save(content, partial)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

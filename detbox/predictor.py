@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from detbox.build import build_dataset, build_detector, build_postprocess
 from detbox.data.images import UnreadableImageError, read_image
 from detbox.data.transforms import Display
-from detbox.errors import CheckpointError, DataError, MissingFileError, SettingError
+from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
 from detbox.messages import some
 from detbox.padding import stacked
 from detbox.postprocess import Postprocess, select
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
 Source: TypeAlias = "str | Path | Image.Image | np.ndarray"
@@ -113,22 +113,20 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
     """A predictor from a checkpoint that training wrote.
 
     Args:
-        checkpoint: the `.ckpt` file; nothing in it is executed.
+        checkpoint: a `.ckpt` file or a run folder; nothing in it is executed.
         device: `auto` takes CUDA, else Apple's MPS, else the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no detbox checkpoint, or its tensors do not fit its configuration.
     """
-    path = Path(checkpoint).expanduser()
-    content = read_checkpoint(path)
-    cfg = OmegaConf.create(content["detbox"]["config"])
-    label_space = LabelSpace.from_dict(content["detbox"]["label_space"])
-    detector = build_detector(cfg, len(label_space))
-    _fill(detector, content["state_dict"], path)
+    run = RunCheckpoint.read(checkpoint)
+    cfg = OmegaConf.create(run.config)
+    detector = build_detector(cfg, len(run.label_space))
+    run.fill(detector)
     display = build_dataset(cfg).display
     where = _best_device() if device == "auto" else _checked_device(str(device))
-    return Predictor(detector, build_postprocess(cfg), label_space, display, where)
+    return Predictor(detector, build_postprocess(cfg), run.label_space, display, where)
 
 
 class Written(NamedTuple):
@@ -207,26 +205,6 @@ def predict_to_folder(
     if not images:
         raise DataError(f"none of {len(skipped)} images could be read; see {written.predictions}")
     return written
-
-
-def _fill(detector: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load strictly; the message names what does not fit."""
-    prefix = "detector."
-    stored = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
-    expected = detector.state_dict()
-    shared = stored.keys() & expected.keys()
-    faults = {
-        "missing": sorted(expected.keys() - shared),
-        "unexpected": sorted(stored.keys() - shared),
-        "of another shape": sorted(n for n in shared if stored[n].shape != expected[n].shape),
-    }
-    told = [f"{len(names)} {fault} ({some(names)})" for fault, names in faults.items() if names]
-    if told:
-        raise CheckpointError(
-            f"{path} does not fit the configuration stored in it: tensors {', '.join(told)}; "
-            "was it written by another version of detbox?"
-        )
-    detector.load_state_dict(stored)
 
 
 def _checked_device(name: str) -> torch.device:

@@ -1,69 +1,184 @@
-"""Checkpoints that a training run wrote: read safely, and held against a configuration."""
+"""A run's file: what a training leaves, as one type that is read safely and kept for ever."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import some
-from detbox.pickles import read_safely
+from detbox.misfit import misfit
+from detbox.pickles import read_safely, write_whole
 from detbox.structures import LabelSpace
 
+FORMAT = 1
+"""counts changes that older readers do not understand; a file without the number is of the first"""
+BEST, SLIM, LAST = "best.ckpt", "best_weights.ckpt", "last.ckpt"
+"""in `checkpoints/` of a run folder: best by AP, its weights alone, and where to go on"""
+TO_USE, TO_RESUME = (BEST, SLIM, LAST), (LAST,)
+"""which file of a run folder is meant, the first that is there"""
 BUILT_FROM = ("backbone", "neck", "model")
 """sections of the configuration that decide which tensors a checkpoint holds"""
 FREE = ("backbone.weights", "backbone.pretrained", "backbone.checkpointing")
 """settings that a resumed run may change"""
+PREFIX = "detector."
+"""of the detector's tensors in a file, as the LightningModule names them"""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint; nothing in it is executed.
+@dataclass(frozen=True)
+class RunCheckpoint:
+    """What a run's file holds."""
+
+    config: dict[str, Any]
+    """resolved, as plain containers"""
+    label_space: LabelSpace
+    detector: Mapping[str, Tensor]
+    """state dict of the detector"""
+    trainer: Mapping[str, Any] | None = None
+    """what Lightning needs to go on; None: the file holds weights alone"""
+    path: Path | None = None
+    """where it was read, for messages"""
+    format: int = FORMAT
+    detbox: str = field(default_factory=lambda: version("detbox"))
+    """version that wrote it"""
+
+    @classmethod
+    def read(cls, path: str | Path, names: tuple[str, ...] = TO_USE) -> RunCheckpoint:
+        """Read a file, or the one that is meant by a run folder; nothing in it is executed.
+
+        Args:
+            path: a file or a run folder.
+            names: of the files that a run folder may stand for, the first that is there.
+
+        Raises:
+            MissingFileError: there is no such file.
+            CheckpointError: it is no checkpoint of detbox, or of a newer one.
+        """
+        file = run_file(path, names)
+        return cls.of(read_safely(file, mapped=True), file)
+
+    @classmethod
+    def of(cls, content: Any, path: Path) -> RunCheckpoint:
+        """From the content of a file.
+
+        Raises:
+            CheckpointError: it is no checkpoint of detbox, or of a newer one.
+        """
+        missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
+        if missing:
+            raise CheckpointError(
+                f"{path} is no detbox checkpoint: it lacks {sorted(missing)}; train from an "
+                f"official file with init={path}, or convert it: python "
+                f"tools/convert_checkpoint.py source={path} target=NEW.ckpt model=MODEL "
+                "backbone=BACKBONE"
+            )
+        header, state = content["detbox"], content["state_dict"]
+        if header.get("format", 1) > FORMAT:
+            raise CheckpointError(
+                f"{path} has format {header['format']}, written by detbox {header.get('version')}; "
+                f"this detbox {version('detbox')} reads up to {FORMAT}; update it"
+            )
+        rest = {key: value for key, value in content.items() if key not in ("detbox", "state_dict")}
+        return cls(
+            header["config"],
+            LabelSpace.from_dict(header["label_space"]),
+            {n.removeprefix(PREFIX): each for n, each in state.items() if n.startswith(PREFIX)},
+            rest if "optimizer_states" in rest else None,
+            path,
+            header.get("format", 1),
+            header.get("version", "0.1.0"),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write a file that is whole whenever it exists."""
+        state = {PREFIX + name: tensor for name, tensor in self.detector.items()}
+        header = run_header(self.config, self.label_space)
+        write_whole({**(self.trainer or {}), "state_dict": state, "detbox": header}, path)
+
+    def fill(self, detector: nn.Module) -> None:
+        """Load the detector's tensors, strictly.
+
+        Raises:
+            CheckpointError: some are missing, left over or of another shape.
+        """
+        self.check(detector)
+        detector.load_state_dict(dict(self.detector))
+
+    def check(self, detector: nn.Module) -> None:
+        """Refuse a detector that the tensors do not fit.
+
+        Raises:
+            CheckpointError: some are missing, left over or of another shape.
+        """
+        if fault := misfit(detector.state_dict(), self.detector):
+            raise CheckpointError(
+                f"{self.path or 'the checkpoint'} does not fit the detector of its configuration: "
+                f"{fault}; it was written by detbox {self.detbox}, this is {version('detbox')}"
+            )
+
+    def check_resumable(self, config: Mapping[str, Any], label_space: LabelSpace) -> None:
+        """Refuse to resume a run whose detector or classes differ from this one's.
+
+        Raises:
+            CheckpointError: names the settings, or the classes, with both values.
+        """
+        if self.trainer is None:
+            raise CheckpointError(
+                "the checkpoint holds weights alone, so there is no run to resume; start from them "
+                "with init=FILE in place of ckpt=FILE"
+            )
+        then, now = (
+            dict(_flat({key: each[key] for key in BUILT_FROM})) for each in (self.config, config)
+        )
+        differ = [key for key in then | now if key not in FREE and then.get(key) != now.get(key)]
+        if differ:
+            told = ", ".join(f"{key}={then.get(key)} (this run: {now.get(key)})" for key in differ)
+            raise CheckpointError(f"the checkpoint was trained with {told}; give the same settings")
+        if self.label_space != label_space:
+            raise CheckpointError(
+                f"the checkpoint knows the classes {_classes(self.label_space)}, "
+                f"the data {_classes(label_space)}; resume on the same data"
+            )
+
+
+def run_header(config: Mapping[str, Any], label_space: LabelSpace) -> dict[str, Any]:
+    """What a file says of itself beside weights and trainer state, as plain containers."""
+    return {
+        "format": FORMAT,
+        "version": version("detbox"),
+        "config": dict(config),
+        "label_space": label_space.to_dict(),
+    }
+
+
+def weights_alone(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a run's file without the state of its trainer."""
+    return {key: content[key] for key in ("state_dict", "detbox")}
+
+
+def run_file(path: str | Path, names: tuple[str, ...] = TO_USE) -> Path:
+    """The file that is meant by a path: itself, or one in `checkpoints/` of a run folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint of detbox.
+        MissingFileError: there is none.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    places = [folder / name for name in names for folder in (given / "checkpoints", given)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        wanted = f"; the folder has no {' or '.join(names)}" if given.is_dir() else ""
         raise MissingFileError(
-            f"no checkpoint at {file}; training writes them to checkpoints/ in its run folder"
+            f"no checkpoint at {given}{wanted}; training writes them to checkpoints/ in its run "
+            "folder: give the folder or a file"
         )
-    content = read_safely(file, mapped=True)
-    missing = {"detbox", "state_dict"} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise CheckpointError(
-            f"{file} is no detbox checkpoint: it lacks {sorted(missing)}; "
-            "convert an official one with tools/convert_checkpoint.py"
-        )
-    return content
-
-
-def check_resumable(
-    content: Mapping[str, Any], config: Mapping[str, Any], label_space: LabelSpace
-) -> None:
-    """Refuse to resume a run whose detector or classes differ from this one's.
-
-    Raises:
-        ValueError: names the settings, or the classes, with both values.
-    """
-    if "optimizer_states" not in content:
-        raise CheckpointError(
-            "the checkpoint holds weights alone, so there is no run to resume; start from them "
-            "with init=FILE in place of ckpt=FILE"
-        )
-    stored = content["detbox"]["config"]
-    then, now = (dict(_flat({key: each[key] for key in BUILT_FROM})) for each in (stored, config))
-    differ = [key for key in then | now if key not in FREE and then.get(key) != now.get(key)]
-    if differ:
-        told = ", ".join(f"{key}={then.get(key)} (this run: {now.get(key)})" for key in differ)
-        raise CheckpointError(f"the checkpoint was trained with {told}; give the same settings")
-    trained = LabelSpace.from_dict(content["detbox"]["label_space"])
-    if trained != label_space:
-        raise CheckpointError(
-            f"the checkpoint knows the classes {_classes(trained)}, "
-            f"the data {_classes(label_space)}; resume on the same data"
-        )
+    return found
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,8 +25,7 @@ from detbox.evaluation.coco import CocoEvaluator
 from detbox.evaluation.metrics import tables
 from detbox.evaluation.pictures import ContactSheet
 from detbox.predictor import find_images, load, predict_to_folder
-from detbox.runfile import check_resumable, read_checkpoint
-from detbox.structures import LabelSpace
+from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
 
 
@@ -58,7 +57,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     trainer = build_trainer(cfg, folder, loggers, callbacks)
     failed = True
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt, weights_only=True)
+        resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         if evaluation.last is None:  # the run was shorter than the first validation
             trainer.validate(module, data, verbose=False)
         failed = False
@@ -84,10 +84,9 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     """
     _require(cfg, "ckpt", "RUN/checkpoints/best.ckpt")
     ops.configure(cfg.op)
-    checkpoint = read_checkpoint(cfg.ckpt)
-    stored = checkpoint["detbox"]
-    run = with_data(OmegaConf.create(stored["config"]), cfg, given)
-    data, label_space = build_data(run), LabelSpace.from_dict(stored["label_space"])
+    checkpoint = RunCheckpoint.read(cfg.ckpt)
+    run = with_data(OmegaConf.create(checkpoint.config), cfg, given)
+    data, label_space = build_data(run), checkpoint.label_space
     evaluation = CocoEvaluation(CocoEvaluator(data.val, label_space), folder)
     # On other classes the truth has no name here; pycocotools compares by category id.
     same = data.val.label_space == label_space
@@ -95,7 +94,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     trainer = build_trainer(cfg, folder, [], [evaluation, *pictures])
     module = build_module(run, label_space, learns=False)
     # Not by `ckpt_path`: Lightning would ask for the callbacks that wrote the checkpoint.
-    module.load_state_dict(checkpoint["state_dict"])
+    checkpoint.fill(module.detector)
     trainer.validate(module, data, verbose=False)
     return _report(trainer, evaluation, folder)
 
@@ -153,7 +152,9 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
             f"ckpt={cfg.ckpt} resumes a run and init={cfg.init} starts one; give one of the two"
         )
     if cfg.ckpt is not None:
-        check_resumable(read_checkpoint(cfg.ckpt), plain(cfg), data.label_space)
+        checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
+        checkpoint.check_resumable(plain(cfg), data.label_space)
+        checkpoint.check(module.detector)
     elif cfg.init is not None:
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)
@@ -162,7 +163,7 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
-    run = OmegaConf.create(read_checkpoint(checkpoint)["detbox"]["config"])
+    run = OmegaConf.create(RunCheckpoint.read(checkpoint).config)
     return build_data(run).val.paths(count)
 
 

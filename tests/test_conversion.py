@@ -16,7 +16,7 @@ from detbox.build import build_module, plain
 from detbox.conversion import convert, start_from
 from detbox.models.detector import Detector
 from detbox.official.state import save_official
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint
 from detbox.structures import LabelSpace
 
 
@@ -52,7 +52,7 @@ def test_an_official_file_becomes_a_checkpoint_with_coco_names(tmp_path: Path) -
     predictor = detbox.load(target, "cpu")
     assert predictor.names[18] == "dog"
     assert predictor.label_space.category_ids[18] == 18
-    config = read_checkpoint(target)["detbox"]["config"]
+    config = RunCheckpoint.read(target).config
     assert config["data"]["name"] == "coco"
     assert config.keys() == plain(detbox.compose(*MODEL)).keys()
     found = predictor.predict(torch.zeros(40, 60, 3, dtype=torch.uint8).numpy())
@@ -124,6 +124,22 @@ def test_rows_of_known_classes_start_a_detector_of_other_classes(tmp_path: Path)
     assert all(torch.equal(state[name], stored[name]) for name in set(state) - set(heads))
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_detector_starts_from_an_official_file_as_it_is(tmp_path: Path, wrapped: bool) -> None:
+    source = official_file(tmp_path)
+    tensors = torch.load(source, weights_only=True)["model"]
+    if wrapped:
+        named = {f"module.{name}": tensor for name, tensor in tensors.items()}
+        other = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+        torch.save({"model": other, "ema": {"module": named}}, source)
+    cfg = detbox.compose(*MODEL, *SHAPES)
+    module = build_module(cfg, LabelSpace(("person", "star"), (1, 2)))
+    assert start_from(module, source, cfg).row_count == 5
+    name = "decoder.heads.class_head.bias"
+    official = tensors["class_embed.0.bias"]
+    assert module.detector.state_dict()[name][0] == official[1]  # COCO's person
+
+
 def test_training_on_own_data_starts_from_a_checkpoint_of_other_classes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +149,9 @@ def test_training_on_own_data_starts_from_a_checkpoint_of_other_classes(
     told = capsys.readouterr().out
     assert "taken over" in told
     assert "disk" in told
-    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 1
+    last = RunCheckpoint.read(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last.trainer is not None
+    assert last.trainer["global_step"] == 1
 
 
 def test_weights_alone_cannot_be_resumed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tiny import MODEL, TRAINER
 
 import detbox
 from detbox import tasks
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint
 
 NAMES = ("ant", "bee", "cat")
 LAYOUTS = [(0, 1, 2), (1, 2, 3), (3, 17, 90)]
@@ -79,7 +79,7 @@ def test_a_class_keeps_its_name_and_id_from_training_to_prediction(
     assert set(found.names) == set(NAMES)
     trained = json.loads((tmp_path / "run" / "detections.json").read_text())
     assert best_ids(trained) == {ids[label]}
-    assert read_checkpoint(checkpoint)["detbox"]["label_space"] == {
+    assert RunCheckpoint.read(checkpoint).label_space.to_dict() == {
         "names": list(NAMES),
         "category_ids": list(ids),
     }

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 from tiny import MODEL, SHAPES
@@ -23,7 +22,7 @@ import detbox
 from detbox import cli, registry
 from detbox.build import build_module, plain
 from detbox.registry import Registry
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint
 from detbox.structures import LabelSpace
 
 ROOT = Path(__file__).parents[1]
@@ -61,10 +60,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As training writes it, of a tiny detector that has learnt nothing."""
     cfg = detbox.compose(*MODEL, *SHAPES)
     module = build_module(cfg, LabelSpace(("disk", "star"), (1, 2)))
-    weights = {f"detector.{name}": each for name, each in module.detector.state_dict().items()}
-    stored = {"config": plain(cfg), "label_space": module.label_space.to_dict()}
     path = tmp_path_factory.mktemp("run") / "best.ckpt"
-    torch.save({"state_dict": weights, "detbox": stored}, path)
+    RunCheckpoint(plain(cfg), module.label_space, module.detector.state_dict()).write(path)
     return path
 
 
@@ -166,5 +163,5 @@ def test_every_python_example_runs(
 
 
 def test_the_stand_in_is_a_checkpoint(checkpoint: Path) -> None:
-    assert set(read_checkpoint(checkpoint)) == {"state_dict", "detbox"}
+    assert RunCheckpoint.read(checkpoint).trainer is None
     assert detbox.load(checkpoint, "cpu").names == ("disk", "star")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from detbox.pickles import write_whole
+from detbox.runfile import BEST, SLIM, weights_alone
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write beside the target and rename, which a file system does at once or not at all.
+    """Write files that are whole whenever they exist, and the weights of the best one alone.
 
     Lightning writes to the system's folder for temporary files; where that is on another disk, the
     file is then copied over the old one, and a run that is killed meanwhile leaves neither.
@@ -28,10 +29,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("expected no storage_options: checkpoints are local files; leave them")
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.tmp")
-        try:
-            torch.save(checkpoint, partial)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(checkpoint, target)
+        if target.name == BEST and "detbox" in checkpoint:
+            write_whole(weights_alone(checkpoint), target.with_name(SLIM))

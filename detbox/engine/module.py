@@ -12,6 +12,7 @@ from detbox.criterion import Criterion, LossTerms
 from detbox.engine.optimization import Optimization
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
+from detbox.runfile import run_header
 from detbox.structures import Batch, Detections, LabelSpace, Outputs, StepOutputs
 
 
@@ -78,7 +79,7 @@ class DetectionModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `detbox.load` needs beside the weights."""
-        checkpoint["detbox"] = {"config": self.config, "label_space": self.label_space.to_dict()}
+        checkpoint["detbox"] = run_header(self.config, self.label_space)
 
 
 def planned_steps(trainer: pl.Trainer) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from torch import Tensor
@@ -9,9 +10,9 @@ from torch import Tensor
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import some
 from detbox.pickles import read_safely
+from detbox.wrappers import find_tensors
 
-PLACES = ("model", "state_dict")
-"""where official files keep their tensors"""
+logger = logging.getLogger("detbox")
 
 
 def read_official(path: Path) -> dict[str, Tensor]:
@@ -30,14 +31,13 @@ def read_official(path: Path) -> dict[str, Tensor]:
             f"{path} is a checkpoint of detbox; read it with detbox.load, or write it in the "
             "official layout: python tools/convert_checkpoint.py to=official source=FILE"
         )
-    places = (found[place] for place in PLACES if isinstance(found.get(place), dict))
-    tensors = {
-        name: value for name, value in next(places, found).items() if isinstance(value, Tensor)
-    }
-    if not tensors:
+    stored = find_tensors(content)
+    if stored.prefix or stored.left:
+        logger.info("%s: %s", path, stored)
+    if not stored.tensors:
         got = some([str(key) for key in found]) if found else type(content).__name__
         raise CheckpointError(
             f"{path} holds no detector: expected tensors by name, alone or under 'model', "
             f"got {got}; give the file that the official training wrote"
         )
-    return tensors
+    return stored.tensors

@@ -16,7 +16,7 @@ from training_toys import SPACE, loader, trainer
 from detbox.build import build_module, compose, plain
 from detbox.engine.module import DetectionModule
 from detbox.engine.seeding import SeedEveryStep
-from detbox.runfile import read_checkpoint
+from detbox.runfile import RunCheckpoint
 from detbox.structures import LabelSpace
 
 pytestmark = pytest.mark.filterwarnings(
@@ -122,5 +122,5 @@ def test_a_checkpoint_fills_another_module_exactly(tmp_path: Path) -> None:
     model, other = module(), module(seed=1)
     fit(model, tmp_path)
     model.trainer.save_checkpoint(tmp_path / "last.ckpt")
-    other.load_state_dict(read_checkpoint(tmp_path / "last.ckpt")["state_dict"])
+    RunCheckpoint.read(tmp_path / "last.ckpt").fill(other.detector)
     torch.testing.assert_close(copied(other), copied(model), rtol=0, atol=0)
