@@ -139,3 +139,12 @@ def trainer(folder: Path, **settings: Any) -> pl.Trainer:
         "num_sanity_val_steps": 0,
     }
     return pl.Trainer(**{**defaults, **settings})
+
+
+def grouped_network() -> nn.Module:
+    """A backbone with a frozen stem, and an encoder whose two heads are one."""
+    backbone = nn.ModuleDict({"stem": nn.Linear(2, 2), "stage": nn.Linear(2, 2)})
+    backbone["stem"].requires_grad_(False)
+    head = nn.Linear(2, 2)
+    encoder = nn.ModuleDict({"sampling_offsets": nn.Linear(2, 2), "norm": nn.LayerNorm(2)})
+    return nn.ModuleDict({"backbone": backbone, "encoder": encoder, "first": head, "last": head})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from detbox.engine.layer_decay import blocks_above
+from detbox.engine.groups import NO_PATTERNS, WeightDecay, check_patterns, parameter_groups
 from detbox.errors import SettingError
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
@@ -52,76 +51,36 @@ def adamw(
     betas: tuple[float, ...] = (0.9, 0.999),
     lr_factors: dict[str, float] = BACKBONE_SLOWER,
     layer_decay: float = 1.0,
+    weight_decays: dict[str, float] = NO_PATTERNS,
+    decay_norms: bool = True,
+    decay_biases: bool = True,
 ) -> AdamW:
-    """AdamW with one group per learning rate; weight decay on everything (DINO, app. D).
+    """AdamW with one group per rate and weight decay, which is on everything (DINO, app. D).
 
     Args:
         module: its trainable parameters are optimized.
         lr: learning rate.
-        weight_decay: also on norms, biases and embeddings, as the official recipe.
+        weight_decay: also on norms, biases and embeddings, as in DINO's recipe, unless the
+            settings below say otherwise.
         betas: decay of the first and second moment.
         lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
             wins.
         layer_decay: factor on the backbone for each block from its end down, 0.8 say, beside the
             backbone's own of `lr_factors`; for ViT, Swin and ConvNeXt.
+        weight_decays: regular expression found in a parameter's name -> its weight decay; first
+            hit wins.
+        decay_norms: False: none on norms, as in ViTDet's recipe.
+        decay_biases: False: none on biases, as in RT-DETR's, beside the norms.
 
     Raises:
-        ValueError: a given pattern is found in no parameter's name, a negative factor, or a decay
-            that does not fit.
+        SettingError: a given pattern is found in no parameter's name, a negative number, or a
+            decay that does not fit.
     """
-    names = [name for name, _ in module.named_parameters()]
-    for pattern, factor in lr_factors.items():
-        if factor < 0:
-            raise SettingError(f"optimizer.lr_factors.{pattern}={factor} is negative; try 0.1")
-        if pattern not in BACKBONE_SLOWER and not any(re.search(pattern, name) for name in names):
-            raise SettingError(
-                f"optimizer.lr_factors: {pattern!r} is found in no parameter's name; "
-                f"names look like {', '.join(names[:: max(1, len(names) // 4)])}"
-            )
-    groups = parameter_groups(module, lr, lr_factors, layer_decay)
+    check_patterns("optimizer.lr_factors", lr_factors, module, known=BACKBONE_SLOWER)
+    check_patterns("optimizer.weight_decays", weight_decays, module, known=NO_PATTERNS)
+    decay = WeightDecay(weight_decay, weight_decays, decay_norms, decay_biases)
+    groups = parameter_groups(module, lr, lr_factors, layer_decay, decay)
     return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
-
-
-def parameter_groups(
-    module: nn.Module, lr: float, factors: Mapping[str, float], layer_decay: float = 1.0
-) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate, each group with its parameters' names.
-
-    Raises:
-        ValueError: `layer_decay` is outside (0, 1], or the backbone has no row of blocks.
-    """
-    patterns = {"": 1.0, **factors}
-    above = _blocks_above(module, layer_decay)
-    members: dict[tuple[str, int], dict[str, nn.Parameter]] = {(each, 0): {} for each in patterns}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            hit = next((pattern for pattern in factors if re.search(pattern, name)), "")
-            members.setdefault((hit, above.get(name, 0)), {})[name] = parameter
-    return [
-        {
-            "params": list(chosen.values()),
-            "parameter_names": list(chosen),
-            "lr": lr * patterns[pattern] * layer_decay**depth,
-            "name": _group_name(pattern, depth),
-        }
-        for (pattern, depth), chosen in members.items()
-        if chosen
-    ]
-
-
-def _blocks_above(module: nn.Module, layer_decay: float) -> dict[str, int]:
-    if not 0 < layer_decay <= 1:
-        raise SettingError(
-            f"optimizer.layer_decay={layer_decay} is outside (0, 1]; try 0.8, or 1 for none"
-        )
-    if layer_decay == 1:
-        return {}
-    return blocks_above(module)
-
-
-def _group_name(pattern: str, depth: int) -> str:
-    name = re.sub(r"\W+", "_", pattern).strip("_") or "base"
-    return f"{name}_{depth}" if depth else name
 
 
 @SCHEDULES.register("step")

@@ -1,4 +1,4 @@
-"""Parameter groups, schedules, and how many steps a run will take."""
+"""AdamW, schedules, and how many steps a run will take."""
 
 from __future__ import annotations
 
@@ -8,68 +8,18 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
-from training_toys import ToyModule, loader, trainer
+from training_toys import ToyModule, grouped_network, loader, trainer
 
 import detbox
 from detbox.engine.module import planned_steps
-from detbox.engine.optimization import Factor, Optimization, adamw, parameter_groups
+from detbox.engine.optimization import Factor, Optimization
 from detbox.errors import SettingError
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
-FACTORS = {r"^backbone\.": 0.1, "sampling_offsets": 0.5, "bias": 0.2}
-
-
-def network() -> nn.Module:
-    """A backbone with a frozen stem, and an encoder whose two heads are one."""
-    backbone = nn.ModuleDict({"stem": nn.Linear(2, 2), "stage": nn.Linear(2, 2)})
-    backbone["stem"].requires_grad_(False)
-    head = nn.Linear(2, 2)
-    encoder = nn.ModuleDict({"sampling_offsets": nn.Linear(2, 2), "norm": nn.LayerNorm(2)})
-    return nn.ModuleDict({"backbone": backbone, "encoder": encoder, "first": head, "last": head})
-
-
-def names_by_rate(groups: list[dict[str, Any]]) -> dict[float, set[str]]:
-    return {group["lr"]: set(group["parameter_names"]) for group in groups}
-
-
-@pytest.mark.parametrize("factors", [{}, FACTORS, {".": 2.0}, {"nowhere": 0.1}])
-def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none(
-    factors: dict[str, float],
-) -> None:
-    module = network()
-    groups = parameter_groups(module, 1e-4, factors)
-    chosen = [id(parameter) for group in groups for parameter in group["params"]]
-    expected = [id(parameter) for parameter in module.parameters() if parameter.requires_grad]
-    assert sorted(chosen) == sorted(expected)
-    assert all(group["params"] for group in groups)
-
-
-def test_names_stand_beside_their_parameters() -> None:
-    module = network()
-    by_name = dict(module.named_parameters())
-    for group in parameter_groups(module, 1e-4, FACTORS):
-        for name, parameter in zip(group["parameter_names"], group["params"], strict=True):
-            assert by_name[name] is parameter
-
-
-def test_the_first_pattern_that_is_found_sets_the_rate() -> None:
-    assert names_by_rate(parameter_groups(network(), 1.0, FACTORS)) == {
-        0.1: {"backbone.stage.weight", "backbone.stage.bias"},
-        0.5: {"encoder.sampling_offsets.weight", "encoder.sampling_offsets.bias"},
-        0.2: {"encoder.norm.bias", "first.bias"},
-        1.0: {"encoder.norm.weight", "first.weight"},
-    }
-
-
-def test_groups_have_names_that_a_dashboard_can_show() -> None:
-    names = {group["name"] for group in parameter_groups(network(), 1.0, FACTORS)}
-    assert names == {"base", "backbone", "sampling_offsets", "bias"}
-
 
 def test_adamw_lowers_the_backbone_and_decays_everything() -> None:
-    optimizer = OPTIMIZERS.build({"name": "adamw"}, network())
+    optimizer = OPTIMIZERS.build({"name": "adamw"}, grouped_network())
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     assert rates == pytest.approx({"base": 1e-4, "backbone": 1e-5})
     assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4}
@@ -151,7 +101,7 @@ def test_the_schedule_multiplies_every_groups_own_rate() -> None:
     optimization = Optimization(
         OPTIMIZERS.bind({"name": "adamw", "lr": 1.0}), SCHEDULES.bind({"name": "cosine"})
     )
-    made = optimization(network(), 10, 5)
+    made = optimization(grouped_network(), 10, 5)
     assert made["lr_scheduler"]["interval"] == "step"
     for _ in range(5):
         made["optimizer"].step()
@@ -212,20 +162,3 @@ def test_the_planned_steps_are_those_a_trainer_takes(
     assert module.trainer.global_step == total
     assert module.done[0] == min(per_epoch, total)
     assert torch.isfinite(module.detector.weight).all()
-
-
-def test_a_pattern_that_hits_no_parameter_is_refused() -> None:
-    with pytest.raises(ValueError, match="'bakbone' is found in no parameter's name"):
-        adamw(nn.Linear(2, 2), lr_factors={"bakbone": 0.1})
-
-
-def test_factors_come_from_the_command_line_beside_the_backbones() -> None:
-    given = ("optimizer.lr_factors.backbone=1", "+optimizer.lr_factors.bias=0.5")
-    optimizer = OPTIMIZERS.build(detbox.compose(*given).optimizer, network())
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    assert rates == pytest.approx({"base": 1e-4, "backbone": 1e-4, "bias": 5e-5})
-
-
-def test_a_negative_factor_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"backbone=-1\.0 is negative"):
-        adamw(network(), lr_factors={"backbone": -1.0})
