@@ -174,13 +174,18 @@ def build_trainer(
     return TRAINERS.build(cfg.trainer, folder, loggers, callbacks)
 
 
-def load_backbone(module: DetectionModule, embedded: bool) -> None:
+def load_backbone(module: DetectionModule, embedded: bool, weights: str | None = None) -> None:
     """Give a fresh detector its pretrained backbone.
 
     Random weights are good enough only for the embedded data set: nobody trains for days from
     scratch by accident.
+
+    Args:
+        module: fresh.
+        embedded: whether it trains on the embedded data set.
+        weights: file for a backbone that is a plain module; others know theirs.
     """
-    load_pretrained(module.detector.backbone, required=not embedded)
+    load_pretrained(module.detector.backbone, required=not embedded, weights=weights)
 
 
 def number(key: str, value: object) -> float:

@@ -159,7 +159,7 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)
     else:
-        load_backbone(module, data.dataset.embedded)
+        load_backbone(module, data.dataset.embedded, cfg.backbone.get("weights"))
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import detbox
-from detbox.backbones import weights
+from detbox.backbones import hub
 from detbox.backbones.weights import WeightsUnavailableError
 from detbox.build import build_module, load_backbone, plain
 from detbox.registry import BACKBONES
@@ -146,7 +146,7 @@ def test_given_features_decide_what_is_predicted(features: list[Tensor]) -> None
 @pytest.fixture
 def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the cache, and no network."""
-    monkeypatch.setattr(weights, "_cached", lambda model: None)
+    monkeypatch.setattr(hub, "_cached", lambda model: None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

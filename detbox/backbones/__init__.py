@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from detbox.backbones import bit, coat, mpvit, timm
-from detbox.backbones.layouts import official_names
-from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
+from detbox.backbones.protocol import Backbone, BackboneModule, WeightsUnavailableError, described
+from detbox.backbones.weights import load_pretrained
 
 __all__ = [
+    "Backbone",
+    "BackboneModule",
     "WeightsUnavailableError",
     "bit",
     "coat",
+    "described",
     "load_pretrained",
     "mpvit",
-    "official_names",
     "timm",
 ]

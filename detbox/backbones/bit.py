@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,6 +63,8 @@ class PreActivationBottleneck(nn.Module):
     """Three convolutions, each behind norm and ReLU; a new width or size is projected."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float) -> None:
+        from timm.layers import DropPath
+
         super().__init__()
         inner = outputs // 4
         self.drop_path = DropPath(drop_path)
@@ -99,7 +100,7 @@ class BiT(OwnBackbone):
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
     rules = FLAX
-    layouts = MappingProxyType({"Google's release": GOOGLE, "timm model": TIMM})
+    further = MappingProxyType({"Google's release": GOOGLE, "timm model": TIMM})
 
     def __init__(self, chosen: Levels, *, drop_path: float, checkpointing: bool) -> None:
         super().__init__(WIDTHS, chosen)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -35,6 +34,8 @@ def recompute_stages(body: nn.Module, model: str) -> None:
     Raises:
         ValueError: it can do neither.
     """
+    from timm.models import FeatureListNet
+
     # A stage that knows its blocks saves more than one recomputed as a whole; one that does not
     # learn keeps nothing anyway.
     inner = [part for part in body.modules() if part is not body and _learns(part)]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,10 +16,12 @@ from detbox.backbones.factorised import (
     FactorisedAttention,
     FactorisedStack,
     Size,
+    check_stages,
+    initialise,
     join_tokens,
     split_tokens,
 )
-from detbox.backbones.own import Levels, OwnBackbone, check_stages, freeze_stages, initialise
+from detbox.backbones.own import Levels, OwnBackbone, freeze_stages
 from detbox.backbones.settings import check_drop_path
 from detbox.errors import SettingError
 from detbox.messages import listed
@@ -67,6 +68,8 @@ class ParallelBlock(nn.Module):
     """Attend within each scale, add what all scales found, then one MLP for all (sec. 5.1)."""
 
     def __init__(self, dim: int, mlp_ratio: int, drop_path: float) -> None:
+        from timm.layers import DropPath, Mlp
+
         super().__init__()
         self.attentions = nn.ModuleDict({stage: ScaleAttention(dim) for stage in PARALLEL})
         self.mlp_norms = nn.ModuleDict({stage: nn.LayerNorm(dim, eps=1e-6) for stage in PARALLEL})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from timm import create_model, list_models, list_pretrained, model_entrypoint
-from timm.models import FeatureInfo, PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from detbox.errors import SettingError
 from detbox.messages import near
+
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo, PretrainedCfg
 
 # timm fits windows to one image size; without these it refuses any other and drops the shift of
 # stages that were as small as their window.
@@ -46,21 +47,27 @@ class Extractor(NamedTuple):
 
 def family(model: str) -> str:
     """timm's module that a model is from."""
-    return model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2]
+    import timm
+
+    return timm.model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2]
 
 
 @cache
 def classifier_names(model: str) -> tuple[str, ...]:
     """Names of the tensors of the whole model, with its head."""
+    import timm
+
     with torch.device("meta"):
-        return tuple(create_model(model).state_dict())
+        return tuple(timm.create_model(model).state_dict())
 
 
 def create_body(model: str, levels: Sequence[int] | None = None, **settings: Any) -> nn.Module:
     """The timm feature extractor of the levels at these indices, for images of any size."""
+    import timm
+
     settings |= ANY_SIZE.get(family(model), {})
     settings |= {"out_indices": tuple(levels)} if levels is not None else {}
-    return create_model(model, features_only=True, **settings)
+    return timm.create_model(model, features_only=True, **settings)
 
 
 def feature_info(body: nn.Module) -> FeatureInfo:
@@ -77,6 +84,8 @@ def maps_of(body: nn.Module, pixels: Tensor) -> list[Tensor]:
 
 def published_weights(model: str) -> PretrainedCfg:
     """What timm knows of a model's published weights and their preprocessing."""
+    from timm.models import get_pretrained_cfg
+
     return cast("PretrainedCfg", get_pretrained_cfg(model))
 
 
@@ -86,7 +95,9 @@ def check_name(model: str) -> None:
     Raises:
         ValueError: the name, or the tag of its weights, is unknown.
     """
-    known = list_pretrained() if "." in model else list_models()
+    import timm
+
+    known = timm.list_pretrained() if "." in model else timm.list_models()
     if model not in known:  # timm still builds older names, but knows nothing of their weights
         raise SettingError(f"timm has no backbone.model={model!r}{near(model, known)}")
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from detbox.backbones.checkpointing import recomputed
-from detbox.backbones.own import HEADS
+from detbox.backbones.own import STRIDES
+from detbox.errors import SettingError
+from detbox.messages import listed
 
+HEADS = 8
+"""of the attention in CoaT and MPViT"""
 WINDOWS = {3: 2, 5: 3, 7: 3}
 """side of a relative position's window -> heads that use it, of all `HEADS` (sec. 4.2)"""
 
@@ -84,6 +87,8 @@ class FactorisedBlock(nn.Module):
     """Factorised attention, then an MLP, both residual and normalised before."""
 
     def __init__(self, dim: int, mlp_ratio: int, drop_path: float) -> None:
+        from timm.layers import DropPath, Mlp
+
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim, eps=1e-6)
         self.attention = FactorisedAttention(dim)
@@ -132,6 +137,38 @@ def split_tokens(tokens: Tensor, size: Size) -> tuple[Tensor, Tensor]:
 def join_tokens(first: Tensor, cells: Tensor) -> Tensor:
     """Class tokens (B, T, C) and a map (B, C, h, w) as tokens."""
     return torch.cat([first, cells.flatten(2).mT], 1)
+
+
+def initialise(module: nn.Module) -> None:
+    """Small random weights for linear layers and class tokens, as both papers' authors have it."""
+    from timm.layers import trunc_normal_
+
+    for name, parameter in module.named_parameters():
+        if "class_token" in name:
+            trunc_normal_(parameter, std=0.02)
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+
+
+def check_stages(widths: Sequence[int], **settings: Sequence[int]) -> None:
+    """Refuse settings by stage that are not four positive numbers.
+
+    Raises:
+        ValueError: one has another number, or a width does not divide among the heads.
+    """
+    for name, values in {"widths": widths, **settings}.items():
+        if len(values) != len(STRIDES) or min(values) < 1:
+            raise SettingError(
+                f"backbone.{name} has one positive number for each of {len(STRIDES)} stages; "
+                f"got {list(values)}"
+            )
+    if uneven := [width for width in widths if width % HEADS]:
+        raise SettingError(
+            f"backbone.widths={listed(widths)} must be multiples of {HEADS}, the number of heads; "
+            f"got {uneven[0]}, try {max(1, round(uneven[0] / HEADS)) * HEADS}"
+        )
 
 
 def _heads(tokens: Tensor) -> Tensor:

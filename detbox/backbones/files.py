@@ -1,4 +1,4 @@
-"""Read a weights file in any known layout into a backbone."""
+"""Read a weights file in any known naming into a backbone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from safetensors.torch import load_file as read_safetensors
 from torch import Tensor
 
 from detbox.backbones.fitting import Fit, best_fit
-from detbox.backbones.own import OwnBackbone
-from detbox.backbones.timm import TimmBackbone
+from detbox.backbones.protocol import Backbone
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import some
 from detbox.pickles import read_safely
@@ -23,8 +22,8 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
 """under which trainings keep tensors; averaged ones go first, as in timm"""
 
 
-def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
-    """Fill the backbone from a file; output norms, which classifiers lack, may be absent.
+def load_file(backbone: Backbone, path: str | Path) -> str:
+    """Fill the backbone from a file; what it may lack keeps its values.
 
     Returns:
         One line: how many tensors were loaded, which of either side were left.
@@ -35,10 +34,10 @@ def load_file(backbone: TimmBackbone | OwnBackbone, path: str | Path) -> str:
     """
     fit = best_fit(backbone, read_tensors(Path(path).expanduser()))
     _check(backbone, fit, path)
-    backbone.load_state_dict(fit.found, strict=False)
+    backbone.fill(fit.found)
     total = len(fit.found) + len(fit.missing)
     line = f"backbone {backbone.model}: {len(fit.found)} of {total} tensors from {path} "
-    line += f"({fit.layout})"
+    line += f"({fit.naming})"
     if fit.missing:
         line += f"; not in the file: {some(fit.missing)}"
     return line + (f"; not used: {some(fit.unused)}" if fit.unused else "")
@@ -100,13 +99,13 @@ def _reordered(name: str, tensor: Tensor) -> Tensor:
     return tensor.permute(3, 2, 0, 1) if kernel else tensor
 
 
-def _check(backbone: TimmBackbone | OwnBackbone, fit: Fit, path: str | Path) -> None:
+def _check(backbone: Backbone, fit: Fit, path: str | Path) -> None:
     if not fit.is_whole:
-        absent = [name for name in fit.missing if not name.startswith("norms.")]
         total = len(fit.found) + len(fit.missing) + len(fit.reshaped)
+        left = fit.foreign or fit.unused
         raise CheckpointError(
             f"{path} is of another model than {backbone.model}: expected {total} tensors, "
-            f"{len(absent)} absent ({some(absent)}), {len(fit.reshaped)} of another shape "
-            f"({some(fit.reshaped)}); parts that it has not: {some(fit.foreign or fit.unused, 3)}; "
+            f"{len(fit.lacking)} absent ({some(fit.lacking)}), {len(fit.reshaped)} of another "
+            f"shape ({some(fit.reshaped)}); parts that it has not: {some(left, 3)}; "
             "set backbone, or backbone.model, to the file's or take another file"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from timm.layers import DropPath, freeze_batch_norm_2d
 from torch import nn
 
 ALL = -1
@@ -20,6 +19,8 @@ def freeze(module: nn.Module, frozen: set[str], *, norms: bool) -> None:
         frozen: names of its parameters.
         norms: freeze every batch norm.
     """
+    from timm.layers import freeze_batch_norm_2d
+
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
     for name, part in list(module.named_modules()):
@@ -34,6 +35,8 @@ def freeze(module: nn.Module, frozen: set[str], *, norms: bool) -> None:
 
 
 def _keep_paths(block: nn.Module) -> None:
+    from timm.layers import DropPath
+
     for part in block.children():
         if isinstance(part, DropPath):
             part.drop_prob = 0.0

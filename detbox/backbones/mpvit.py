@@ -8,13 +8,11 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from detbox.backbones.factorised import OFFICIAL, FactorisedStack
+from detbox.backbones.factorised import OFFICIAL, FactorisedStack, check_stages, initialise
 from detbox.backbones.own import (
     Levels,
     OwnBackbone,
-    check_stages,
     freeze_stages,
-    initialise,
     rates,
 )
 from detbox.backbones.settings import check_drop_path

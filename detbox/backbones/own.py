@@ -6,25 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import trunc_normal_
-from torch import nn
+from torch import Tensor
 
 from detbox.backbones.freezing import ALL, freeze, names_up_to
+from detbox.backbones.naming import COMPUTED, Names, Rules, renamed
+from detbox.backbones.protocol import BackboneModule
 from detbox.backbones.settings import check_pretrained
 from detbox.errors import SettingError
-from detbox.messages import listed
 
-HEADS = 8
-"""of the attention in CoaT and MPViT"""
 STRIDES = (4, 8, 16, 32)
 """of the four stages, in input pixels per cell"""
-
-Rules = tuple[tuple[str, str], ...]
-"""patterns and what stands for them, applied one after the other as `re.sub` does"""
-
-Names = dict[str, tuple[str, ...]]
-"""our name -> names in another layout, several where it repeats a tensor"""
 
 
 class Levels(NamedTuple):
@@ -38,7 +29,7 @@ class Levels(NamedTuple):
     """auto, true or false; see `detbox.backbones.weights`"""
 
 
-class OwnBackbone(nn.Module):
+class OwnBackbone(BackboneModule):
     """A pyramid of four stages that returns the NCHW maps of the chosen strides.
 
     Images smaller than the coarsest stride are zero-padded to it.
@@ -51,14 +42,10 @@ class OwnBackbone(nn.Module):
         ValueError: a stride that no stage has, or a bad `pretrained`.
     """
 
-    model: ClassVar[str]
-    """for messages"""
-    mean: ClassVar[tuple[float, ...]] = IMAGENET_DEFAULT_MEAN
-    std: ClassVar[tuple[float, ...]] = IMAGENET_DEFAULT_STD
     rules: ClassVar[Rules]
     """our names -> official ones, of the authors' release"""
-    layouts: ClassVar[Mapping[str, Rules]] = {}
-    """further layouts of weights files, by a name for messages"""
+    further: ClassVar[Mapping[str, Rules]] = {}
+    """our names -> those in further namings of weights files, by a name for messages"""
     copies: ClassVar[Rules] = ()
     """Prefixes of official names -> prefixes under which the authors repeat the tensor. `{module}`
     stands for the number of each child of a module of ours."""
@@ -76,14 +63,35 @@ class OwnBackbone(nn.Module):
         self.levels = tuple(STRIDES.index(stride) for stride in strides)
         self.strides = tuple(strides)
         self.channels = tuple(channels[level] for level in self.levels)
+        self.reads_all = strides[-1] == STRIDES[-1]
 
     def official_names(self) -> Names:
-        """Our name -> all names in the authors' release, where parts share it."""
-        return {name: self._official(name) for name in self.state_dict()}
+        """Our name -> names in the authors' detectors, where the release is below `backbone.`."""
+        return {
+            name: tuple(f"backbone.{each}" for each in names)
+            for name, names in self._release().items()
+        }
 
-    def names_in(self, layout: str) -> Names:
-        """Our name -> the name in one of the further `layouts`."""
-        return {name: (renamed(name, self.layouts[layout]),) for name in self.state_dict()}
+    def constants(self) -> dict[str, Tensor]:
+        """Counts of batches."""
+        held = dict(self.named_buffers())
+        return {
+            official: held[name]
+            for name, officials in self.official_names().items()
+            for official in officials
+            if name.endswith(COMPUTED)
+        }
+
+    def namings(self) -> dict[str, Names]:
+        """Its own names, the authors' and further ones."""
+        further: dict[str, Names] = {
+            naming: {name: (renamed(name, rules),) for name in self.state_dict()}
+            for naming, rules in self.further.items()
+        }
+        return {**super().namings(), "authors' release": self._release(), **further}
+
+    def _release(self) -> Names:
+        return {name: self._official(name) for name in self.state_dict()}
 
     def _official(self, name: str) -> tuple[str, ...]:
         name = renamed(name, self.rules)
@@ -99,13 +107,6 @@ class OwnBackbone(nn.Module):
             return [template]
         children = self.get_submodule(found[1]).named_children()
         return [template.replace(found[0], name) for name, _ in children]
-
-
-def renamed(name: str, rules: Rules) -> str:
-    """A name after all rules."""
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def freeze_stages(backbone: OwnBackbone, stages: int, *, norms: bool = False) -> None:
@@ -130,36 +131,6 @@ def freeze_stages(backbone: OwnBackbone, stages: int, *, norms: bool = False) ->
     freeze(backbone, names_up_to(backbone, *ends), norms=norms)
 
 
-def initialise(module: nn.Module) -> None:
-    """Small random weights for linear layers and class tokens, as both papers' authors have it."""
-    for name, parameter in module.named_parameters():
-        if "class_token" in name:
-            trunc_normal_(parameter, std=0.02)
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            trunc_normal_(part.weight, std=0.02)
-            nn.init.zeros_(part.bias)
-
-
 def rates(drop_path: float, count: int) -> list[float]:
     """Stochastic depth rates of blocks in a row, rising linearly from 0."""
     return [drop_path * index / max(1, count - 1) for index in range(count)]
-
-
-def check_stages(widths: Sequence[int], **settings: Sequence[int]) -> None:
-    """Refuse settings by stage that are not four positive numbers.
-
-    Raises:
-        ValueError: one has another number, or a width does not divide among the heads.
-    """
-    for name, values in {"widths": widths, **settings}.items():
-        if len(values) != len(STRIDES) or min(values) < 1:
-            raise SettingError(
-                f"backbone.{name} has one positive number for each of {len(STRIDES)} stages; "
-                f"got {list(values)}"
-            )
-    if uneven := [width for width in widths if width % HEADS]:
-        raise SettingError(
-            f"backbone.widths={listed(widths)} must be multiples of {HEADS}, the number of heads; "
-            f"got {uneven[0]}, try {max(1, round(uneven[0] / HEADS)) * HEADS}"
-        )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import io
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from timm.layers import DropPath
+import torch
 from torch import Tensor, nn
 
 from detbox.backbones.checkpointing import recompute_stages
 from detbox.backbones.extractors import (
     check_name,
+    classifier_names,
     create_body,
     describe,
     feature_info,
@@ -18,10 +22,16 @@ from detbox.backbones.extractors import (
     published_weights,
 )
 from detbox.backbones.freezing import ALL, freeze, names_up_to
+from detbox.backbones.naming import COMPUTED, Names
+from detbox.backbones.protocol import BackboneModule
 from detbox.backbones.settings import check_drop_path, check_pretrained
-from detbox.backbones.swin import pad_before_shifting
+from detbox.backbones.timm_names import (
+    CONVNEXT,
+    names_in_classifier,
+    official_name,
+    release_of,
+)
 from detbox.errors import SettingError
-from detbox.layers.norm import MapNorm
 from detbox.messages import listed
 from detbox.padding import enlarged
 from detbox.registry import BACKBONES
@@ -29,7 +39,7 @@ from detbox.registry import BACKBONES
 OUTPUT_STRIDES = (8, 16, 32)
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(BackboneModule):
     """A headless timm model that returns NCHW maps of the chosen strides.
 
     Map sizes are H / stride, W / stride rounded up, or down where a model's convolutions drop
@@ -38,6 +48,8 @@ class TimmBackbone(nn.Module):
     are those of the padded image. Plain ViTs have one stride, their patch size; learnt positions
     are interpolated to the image, class and register tokens are dropped.
     """
+
+    published = True
 
     def __init__(
         self,
@@ -54,14 +66,15 @@ class TimmBackbone(nn.Module):
         self.model = model
         self.weights_file = weights
         self.pretrained = pretrained
-        self.mean: tuple[float, ...] = tuple(published.mean)
-        self.std: tuple[float, ...] = tuple(published.std)
-        self.channels: tuple[int, ...] = tuple(info.channels())
-        self.strides: tuple[int, ...] = tuple(info.reduction())
-        self.levels: tuple[int, ...] = tuple(info.out_indices)
+        self.mean = tuple(published.mean)
+        self.std = tuple(published.std)
+        self.channels = tuple(info.channels())
+        self.strides = tuple(info.reduction())
+        self.levels = tuple(info.out_indices)
         self.body = body
         self.norms = _output_norms(body) if out_norm else nn.ModuleDict()
         self.size_divisor = divisor if divisor > self.strides[0] else 1
+        self.reads_all = self.levels[-1] == len(info.info) - 1
         self._divisor = divisor
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -79,6 +92,69 @@ class TimmBackbone(nn.Module):
             norms = self.norms.values()
             maps = [norm(features) for norm, features in zip(norms, maps, strict=True)]
         return tuple(maps)
+
+    def official_names(self) -> Names:
+        """Our name -> the name in the authors' detectors; models without such keep timm's."""
+        return {name: (official_name(name, self.model),) for name in self.state_dict()}
+
+    def constants(self) -> dict[str, Tensor]:
+        """Indices of Swin's windows, counts of batches, norms of ConvNeXt's maps not read."""
+        held = {name: each for name, each in self.named_buffers() if name.endswith(COMPUTED)}
+        found = {official_name(name, self.model): each for name, each in held.items()}
+        return found | (self._unread_norms() if release_of(self.model) == CONVNEXT else {})
+
+    def namings(self) -> dict[str, Names]:
+        """The whole timm model's names, our own, and the authors'."""
+        official = self.official_names()
+        return {
+            "timm model": names_in_classifier(official, self.model),
+            **super().namings(),
+            "authors' release": {
+                name: (each.removeprefix("body."),) for name, (each,) in official.items()
+            },
+        }
+
+    def may_lack(self, name: str) -> bool:
+        """Output norms may be absent: classifiers have none."""
+        return name.startswith("norms.")
+
+    def left_by_design(self) -> Collection[str]:
+        """Parts of the whole timm model, such as its head."""
+        return classifier_names(self.model)
+
+    def adapted(self, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """The file as timm's own reader of the family reads it."""
+        import timm
+
+        with torch.device("meta"):
+            whole = timm.create_model(self.model)
+        adapt = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+        if adapt is None:
+            return None
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # some tell what they leave out
+                return dict(adapt(dict(stored), whole))
+        except Exception:  # on files of other models they trip over anything
+            return None
+
+    def fetch(self) -> str:
+        """Fill the body from the local cache or timm's hub."""
+        from detbox.backbones import hub
+
+        tensors, place = hub.published_tensors(self.model, self.levels)
+        self.body.load_state_dict(tensors)
+        return place
+
+    def _unread_norms(self) -> dict[str, Tensor]:
+        unread = {
+            level: stage["num_chs"]
+            for level, stage in enumerate(feature_info(self.body).info)
+            if self.norms and level not in self.levels
+        }
+        weights = {f"norm{level}.weight": torch.ones(width) for level, width in unread.items()}
+        return weights | {
+            f"norm{level}.bias": torch.zeros(width) for level, width in unread.items()
+        }
 
 
 @BACKBONES.register("timm")
@@ -133,6 +209,10 @@ def timm(
 
 
 def _create(model: str, levels: Sequence[int], settings: dict[str, Any]) -> nn.Module:
+    from timm.layers import DropPath
+
+    from detbox.backbones.swin import pad_before_shifting
+
     body = create_body(model, levels, **settings)
     for module in body.modules():
         if isinstance(module, DropPath) and "drop_path_rate" not in settings:
@@ -172,7 +252,9 @@ def _names_up_to(body: nn.Module, stages: int) -> set[str]:
 
 
 def _output_norms(body: nn.Module) -> nn.ModuleDict:
+    from timm.layers import LayerNorm2d
+
     eps = next((m.eps for m in body.modules() if isinstance(m, nn.LayerNorm)), 1e-5)
     info = feature_info(body)
     levels = zip(info.out_indices, info.channels(), strict=True)
-    return nn.ModuleDict({str(level): MapNorm(channels, eps=eps) for level, channels in levels})
+    return nn.ModuleDict({str(level): LayerNorm2d(width, eps=eps) for level, width in levels})

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detbox.errors import SettingError
-from detbox.layers.norm import MapNorm
 from detbox.registry import NECKS
 
 ENLARGE = (4, 2, 1)
@@ -106,4 +105,6 @@ def _deconvolution(inputs: int, outputs: int) -> nn.Module:
 
 
 def _norm(dim: int) -> nn.Module:
-    return MapNorm(dim, eps=1e-6)
+    from timm.layers import LayerNorm2d
+
+    return LayerNorm2d(dim, eps=1e-6)

@@ -8,11 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from detbox.backbones.layouts import COMPUTED
-from detbox.backbones.layouts import constants as backbone_constants
-from detbox.backbones.layouts import official_names as backbone_names
-from detbox.backbones.own import OwnBackbone
-from detbox.backbones.timm import TimmBackbone
+from detbox.backbones.naming import COMPUTED
+from detbox.backbones.protocol import described
 from detbox.errors import CheckpointError
 from detbox.messages import some
 from detbox.models.detector import Detector
@@ -96,10 +93,8 @@ def official_names(detector: Detector, layout: str | None = None) -> dict[str, t
 
 def constants(detector: Detector, layout: str) -> dict[str, Tensor]:
     """What files of a layout hold beside the tensors of `official_names`, by their names there."""
-    if not isinstance(detector.backbone, (TimmBackbone, OwnBackbone)):
-        return {}
     named = LAYOUTS[layout].backbone
-    return {named(name): each for name, each in backbone_constants(detector.backbone).items()}
+    return {named(name): each for name, each in described(detector.backbone).constants().items()}
 
 
 def layouts_of(detector: Detector) -> list[str]:
@@ -167,11 +162,7 @@ def _first_hit(name: str, rules: Rules) -> tuple[int, re.Match[str]] | None:
 
 
 def _backbone_names(backbone: nn.Module, layout: Layout) -> Iterator[tuple[str, tuple[str, ...]]]:
-    if isinstance(backbone, (TimmBackbone, OwnBackbone)):
-        known = backbone_names(backbone)
-    else:
-        known = {name: (name,) for name in backbone.state_dict()}
-    for name, officials in known.items():
+    for name, officials in described(backbone).official_names().items():
         if not name.endswith(COMPUTED):
             yield f"backbone.{name}", tuple(layout.backbone(each) for each in officials)
 

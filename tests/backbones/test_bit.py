@@ -52,7 +52,7 @@ def test_googles_file_and_timms_fill_it_alike(tmp_path: Path) -> None:
     theirs = timm.create_model("resnetv2_50x1_bit")
     google, other = tmp_path / "google.npz", tmp_path / "timm.pth"
     source = build("bit_r50")
-    names = {name: only for name, (only,) in source.names_in("Google's release").items()}
+    names = {name: only for name, (only,) in source.namings()["Google's release"].items()}
     values = {names[name]: value.numpy() for name, value in source.state_dict().items()}
     values["resnet/head/conv2d/kernel"] = np.zeros((9, 2048, 1, 1), np.float32)
     np.savez(
@@ -72,7 +72,7 @@ def test_googles_file_and_timms_fill_it_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["Google's release", "timm model"])
 def test_a_deeper_model_is_refused(layout: str, tmp_path: Path) -> None:
     source = build("bit_r50")
-    names = {name: only for name, (only,) in source.names_in(layout).items()}
+    names = {name: only for name, (only,) in source.namings()[layout].items()}
     values = {names[name]: value for name, value in source.state_dict().items()}
     last = names["stages.3.unit06.norm1.weight"]
     deeper = last.replace("unit06", "unit07").replace("blocks.5", "blocks.6")
@@ -86,7 +86,7 @@ def test_kernels_of_jax_are_turned_round(tmp_path: Path) -> None:
     source = build("bit_r50", "backbone.strides=[4]")
     arrays = {
         names[0]: source.state_dict()[name].numpy()
-        for name, names in source.official_names().items()
+        for name, names in source.namings()["authors' release"].items()
     }
     turned = {n: a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for n, a in arrays.items()}
     np.savez(tmp_path / "jax.npz", **turned)

@@ -10,7 +10,6 @@ import timm
 import torch
 from torch import Tensor
 
-from detbox.backbones import official_names
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import load_pretrained
 from detbox.registry import BACKBONES
@@ -68,7 +67,7 @@ def test_norms_and_stages_of_a_detector_that_are_not_read_may_be_left(
 ) -> None:
     released = {"model": model, "strides": (4, 8, 16, 32), "out_norm": True}
     source = BACKBONES.build({"name": "timm", **released})
-    names = official_names(source)
+    names = source.official_names()
     stored = {prefix + names[name][0]: each for name, each in source.state_dict().items()}
     backbone, line = load({"model": stored}, tmp_path, model=model, strides=strides, out_norm=True)
     assert "not in the file" not in line

@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from detbox.backbones import weights
+from detbox.backbones import BackboneModule, hub
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import WeightsUnavailableError, load_pretrained
 from detbox.registry import BACKBONES
@@ -35,7 +35,7 @@ def classifier() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *names, revision: None)
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *names, revision: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
 
@@ -45,7 +45,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, empty_cache: None) -> None:
         def head(self, url: str, timeout: float) -> None:
             raise ConnectionError(url)
 
-    monkeypatch.setattr(weights, "get_session", Unplugged)
+    monkeypatch.setattr(hub, "get_session", Unplugged)
 
 
 @pytest.mark.skipif(
@@ -216,7 +216,7 @@ def test_a_network_that_swallows_everything_costs_about_a_second(
         def head(self, url: str, timeout: float) -> None:
             time.sleep(3)
 
-    monkeypatch.setattr(weights, "get_session", Swamp)
+    monkeypatch.setattr(hub, "get_session", Swamp)
     backbone, start = build(), time.perf_counter()
     with pytest.raises(WeightsUnavailableError, match="out of reach"):
         load_pretrained(backbone, required=True)
@@ -226,7 +226,7 @@ def test_a_network_that_swallows_everything_costs_about_a_second(
 @pytest.mark.usefixtures("empty_cache")
 def test_the_hub_is_not_asked_when_told_to_stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delattr(weights, "get_session")
+    monkeypatch.delattr(hub, "get_session")
     with pytest.raises(WeightsUnavailableError, match="HF_HUB_OFFLINE"):
         load_pretrained(build(), required=True)
 
@@ -237,7 +237,7 @@ def test_the_cache_is_used_without_network(
 ) -> None:
     path = tmp_path / "model.safetensors"
     save_file(classifier, path)
-    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *names, revision: str(path))
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *names, revision: str(path))
     backbone = build(frozen_norm=True, frozen_stages=1)
     assert str(path) in load_pretrained(backbone, required=True)
     for name, value in backbone.body.state_dict().items():
@@ -245,11 +245,27 @@ def test_the_cache_is_used_without_network(
 
 
 def test_pretrained_false_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(weights, "try_to_load_from_cache")
-    monkeypatch.delattr(weights, "get_session")
+    monkeypatch.delattr(hub, "try_to_load_from_cache")
+    monkeypatch.delattr(hub, "get_session")
     line = load_pretrained(build(pretrained="false"), required=True)
     assert "backbone.pretrained=false" in line
 
 
-def test_backbones_of_other_kinds_are_left_alone() -> None:
-    assert load_pretrained(torch.nn.Identity(), required=True) == ""
+def test_a_plain_module_is_left_alone_unless_it_is_given_a_file(tmp_path: Path) -> None:
+    plain, other = torch.nn.Conv2d(3, 4, 2), torch.nn.Conv2d(3, 4, 2)
+    assert load_pretrained(plain, required=True) == ""
+    torch.save({f"backbone.{n}": v for n, v in other.state_dict().items()}, tmp_path / "a.pth")
+    line = load_pretrained(plain, required=True, weights=str(tmp_path / "a.pth"))
+    assert "Conv2d: 2 of 2 tensors" in line
+    assert torch.equal(plain.weight, other.weight)
+    with pytest.raises(ValueError, match="of another model than Linear"):
+        load_pretrained(torch.nn.Linear(3, 4), required=True, weights=str(tmp_path / "a.pth"))
+
+
+def test_a_kind_of_its_own_inherits_the_answers() -> None:
+    class Own(BackboneModule):
+        model = "own"
+
+    with pytest.raises(WeightsUnavailableError, match=r"own needs .*no hub"):
+        load_pretrained(Own(), required=True)
+    assert "random weights" in load_pretrained(Own(), required=False)

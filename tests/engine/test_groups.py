@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import LayerNorm2d
 from torch import nn
 from training_toys import grouped_network as network
 
 import detbox
 from detbox.engine.groups import WeightDecay, parameter_groups
 from detbox.engine.optimization import adamw
-from detbox.layers.norm import MapNorm
 from detbox.registry import OPTIMIZERS
 
 FACTORS = {r"^backbone\.": 0.1, "sampling_offsets": 0.5, "bias": 0.2}
@@ -68,7 +68,7 @@ def test_no_decay_on_norms_leaves_all_else_alone() -> None:
     assert norm < set(found)
 
 
-@pytest.mark.parametrize("norm", [MapNorm(2), nn.BatchNorm2d(2), nn.GroupNorm(1, 2)], ids=repr)
+@pytest.mark.parametrize("norm", [LayerNorm2d(2), nn.BatchNorm2d(2), nn.GroupNorm(1, 2)], ids=repr)
 def test_every_kind_of_norm_is_one(norm: nn.Module) -> None:
     module = nn.ModuleDict({"a": norm, "normal": nn.Linear(2, 2)})
     found = decays(module, WeightDecay(0.1, norms=False))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from detbox.backbones.files import load_file
-from detbox.backbones.layouts import official_names
 from parity.backbone_cases import Family, Listed, build, family_of, read
 from parity.full_size import tensors_of
 from parity.report import Report
@@ -49,7 +48,7 @@ def test_official_names_and_shapes_are_those_of_the_list(
     own = backbone.state_dict()
     ours = {
         other.removeprefix(family.prefix): tuple(own[name].shape)
-        for name, others in official_names(backbone).items()
+        for name, others in backbone.official_names().items()
         for other in others
     }
     wanted = {each.name: each.shape for each in listed if not _unread(each, family)}
@@ -61,7 +60,7 @@ def test_official_names_and_shapes_are_those_of_the_list(
 def test_tensors_that_the_authors_share_are_held_once(backbone_names_file: Path) -> None:
     family, listed = family_of(backbone_names_file.stem), read(backbone_names_file)
     with torch.device("meta"):
-        names = official_names(build(family, listed))
+        names = build(family, listed).official_names()
     shared: dict[str, set[str]] = {}
     for each in listed:
         shared.setdefault(each.rule_name, set()).add(each.name)

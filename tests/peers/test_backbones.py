@@ -15,7 +15,6 @@ from peer_names import Rules, taken
 from transformers import ConvNextBackbone, ConvNextConfig, SwinBackbone, SwinConfig
 
 import detbox
-from detbox.backbones import official_names
 from detbox.registry import BACKBONES
 
 BLOCK, THEIR_BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\.", r"swin.encoder.layers.\1.blocks.\2."
@@ -78,7 +77,7 @@ def test_maps_at_odd_sizes_are_those_of_the_peer(pair: Callable[[], Pair]) -> No
         nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.05)
     config = detbox.compose(f"backbone={name}", f"backbone.strides={strides}")
     ours = BACKBONES.build(config.backbone).eval()
-    own = {name: official for name, (official,) in official_names(ours).items()}
+    own = {name: official for name, (official,) in ours.official_names().items()}
     values = taken(theirs.state_dict(), list(own.values()), rules, last=0)
     ours.load_state_dict({name: values[official] for name, official in own.items()})
     pixels = torch.randn(2, 3, 135, 203)
