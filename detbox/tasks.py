@@ -57,6 +57,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     trainer = build_trainer(cfg, folder, loggers, callbacks)
     failed = True
     try:
+        share_step(cfg, data, trainer)
         resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         if evaluation.last is None:  # the run was shorter than the first validation
@@ -143,6 +144,17 @@ def settled(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     cfg.data.update(absolute(cfg.data))
     return cfg
+
+
+def share_step(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
+    """Settle the batches, and say what a step learns from where that is not plain to see."""
+    step = data.share(trainer.world_size, trainer.accumulate_grad_batches)
+    if step.total != step.pictures or data.dataset.loading.total_batch is not None:
+        rank_zero_only(say)(str(step))
+    if cfg.lr_batch is not None:
+        lr_batch = number("lr_batch", cfg.lr_batch)
+        if advice := step.advice(cfg.optimizer.lr, round(lr_batch)):
+            rank_zero_only(say)(advice)
 
 
 def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) -> None:

@@ -30,6 +30,7 @@ def folder(
     batch_size: int = 2,
     eval_batch_size: int = 2,
     workers: int = 4,
+    total_batch: int | None = None,
     train_sizes: tuple[int, ...] = COCO_SIZES,
     eval_size: int = 800,
     max_size: int = 1333,
@@ -44,7 +45,8 @@ def folder(
 
     The splits are found under `root`, or named: `*_images` and `*_annotations` go together and are
     relative to `root` where it is given. `augment` lists the steps of training in order; what a
-    step's entry leaves open is as the settings of the data set say.
+    step's entry leaves open is as the settings of the data set say. `batch_size` is per device;
+    `total_batch` is that of an optimizer step, over devices, nodes and accumulated batches.
     """
     named = {
         "train": Named(train_images, train_annotations),
@@ -60,7 +62,7 @@ def folder(
         Folder(root, named, format),
         Display(eval_size, max_size).checked(),
         partial(Augmentation, augment, known),
-        Loading(batch_size, eval_batch_size, workers).checked(),
+        Loading(batch_size, eval_batch_size, workers, total_batch).checked(),
         advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
     )
 
@@ -74,6 +76,7 @@ def shapes(
     batch_size: int = 8,
     eval_batch_size: int = 16,
     workers: int = 0,
+    total_batch: int | None = None,
     train_sizes: tuple[int, ...] = (),
     flip: float = 0.5,
     jitter: float = 0.0,
@@ -95,7 +98,7 @@ def shapes(
         partial(_drawn, image_size, {"train": train_images, "val": val_images}),
         Display(image_size, longest).checked(),
         partial(Augmentation, augment, known),
-        Loading(batch_size, eval_batch_size, workers).checked(),
+        Loading(batch_size, eval_batch_size, workers, total_batch).checked(),
         embedded=True,
     )
 

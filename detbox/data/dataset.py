@@ -21,6 +21,8 @@ class Loading(NamedTuple):
     """images per rank and evaluation step"""
     workers: int
     """decoding processes per rank, at most one per core"""
+    total_batch: int | None = None
+    """images per optimizer step over all ranks, in place of `batch_size`; None: as that makes"""
 
     def checked(self) -> Loading:
         """Itself.
@@ -28,7 +30,8 @@ class Loading(NamedTuple):
         Raises:
             ValueError: a batch size is not positive, or workers are fewer than none.
         """
-        if min(self.batch_size, self.eval_batch_size) < 1 or self.workers < 0:
+        total = 1 if self.total_batch is None else self.total_batch
+        if min(self.batch_size, self.eval_batch_size, total) < 1 or self.workers < 0:
             raise SettingError(f"expected positive batch sizes and workers >= 0, got {self}")
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 
 import lightning.pytorch as pl
@@ -19,6 +20,7 @@ from detbox.data.sampling import (
     training_batches,
     training_steps,
 )
+from detbox.data.sharing import StepBatch, share
 from detbox.errors import DataError
 from detbox.structures import LabelSpace
 
@@ -68,6 +70,21 @@ class DataModule(pl.LightningDataModule):
         """Batches of one rank in an epoch of training."""
         _, world_size = self._place()
         return training_steps(self.train.num_images, self.dataset.loading.batch_size, world_size)
+
+    def share(self, processes: int, accumulated: int) -> StepBatch:
+        """Settle how many pictures a process takes at once, before the first loader is made.
+
+        Args:
+            processes: that train together.
+            accumulated: batches per optimizer step.
+
+        Raises:
+            SettingError: `data.total_batch` cannot be shared by them.
+        """
+        step = share(self.dataset.loading, processes, accumulated)
+        loading = self.dataset.loading._replace(batch_size=step.pictures)
+        self.dataset = replace(self.dataset, loading=loading)
+        return step
 
     def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches."""
