@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,4 +58,6 @@ def test_a_composed_configuration_is_plain_data() -> None:
 
 def _is_ours(kind: str, name: str) -> bool:
     """Other tests register parts of their own, which have no YAML."""
-    return REGISTRIES[kind].bind({"name": name}).func.__module__.startswith("detbox.")
+    builder = REGISTRIES[kind].bind({"name": name})
+    assert isinstance(builder, partial)
+    return builder.func.__module__.startswith("detbox.")

@@ -133,6 +133,7 @@ def test_a_set_without_anything_to_learn_adds_nothing() -> None:
     (term,) = Criterion(lambda *_: [], one, {"class": 1.0})(Outputs(empty, ()), TARGETS).values()
     term.backward()
     assert term == 0
+    assert logits.grad is not None
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 

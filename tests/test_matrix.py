@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from parity import feeder  # noqa: F401  (importing registers)
+from parity.feeder import feed
 from scenes import CLASSES, random_targets
 from torch import Tensor
 
@@ -53,9 +53,8 @@ def step(model: str) -> Step:
     with torch.no_grad():
         for parameter in detector.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    detector.backbone.maps = tuple(
-        torch.randn(2, 3, SIDE // stride, SIDE // stride) for stride in cfg.backbone.strides
-    )
+    sides = [SIDE // stride for stride in cfg.backbone.strides]
+    feed(detector, tuple(torch.randn(2, 3, side, side) for side in sides))
     mask = torch.zeros(2, SIDE, SIDE, dtype=torch.bool)
     mask[1, 96:] = True
     return Step(cfg, detector, detector(ImageBatch(torch.zeros(2, 3, SIDE, SIDE), mask), TARGETS))

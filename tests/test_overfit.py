@@ -114,6 +114,7 @@ def configuration(model: str, shared: Path, annotation_file: Path) -> DictConfig
 
 def fit(module: DetectionModule, batch: Batch, steps: int, clip: float) -> None:
     """Optimizer, schedule and clipping of the configuration, always the same batch."""
+    assert module.optimization is not None
     made = module.optimization(module.detector, steps, steps)
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     module.train()

@@ -81,7 +81,7 @@ def jobs(arguments: list[str]) -> list[list[str]]:
     choices = [
         [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
         if each.is_sweep_override()
-        else [each.input_line]
+        else [str(each.input_line)]
         for each in overrides
     ]
     return [list(job) for job in product(*choices)]

@@ -62,7 +62,8 @@ def test_off_a_terminal_each_line_stands_for_itself(
 
 def test_on_a_terminal_only_the_lines_of_the_epochs_stay(tmp_path: Path, shared: Console) -> None:
     fit(tmp_path)
-    sent = shared.file.getvalue()  # type: ignore[attr-defined]
+    assert isinstance(shared.file, io.StringIO)
+    sent = shared.file.getvalue()
     assert "\x1b[?25l" in sent  # a live bar was there
     assert sent.endswith("\x1b[?25h") or sent.rstrip().endswith("ETA 0:00:00")
     assert len(EPOCH.findall(sent)) == 2
@@ -98,6 +99,7 @@ def test_terminal_is_given_back_after_a_failure(
     monkeypatch.setattr(ToyModule, "validation_step", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fit(tmp_path)
+    assert isinstance(shared.file, io.StringIO)
     sent = shared.file.getvalue()
     hidden, shown = sent.rfind("\x1b[?25l"), sent.rfind("\x1b[?25h")
     assert 0 <= hidden < shown  # the cursor

@@ -63,8 +63,8 @@ def test_padded_and_blocked_keys_are_never_seen() -> None:
     query, key, value = tokens(Q, 1), tokens(S, 2), tokens(S, 3)
     hidden = PADDING | BLOCKED.all(0)
     before = attend(query, key, value, HEADS, PADDING, BLOCKED)
-    changed = [torch.where(hidden[..., None], 100.0, each) for each in (key, value)]
-    torch.testing.assert_close(attend(query, *changed, HEADS, PADDING, BLOCKED), before)
+    keys, values = (torch.where(hidden[..., None], 100.0, each) for each in (key, value))
+    torch.testing.assert_close(attend(query, keys, values, HEADS, PADDING, BLOCKED), before)
 
 
 def test_dropout_rests_in_evaluation() -> None:

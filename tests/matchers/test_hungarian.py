@@ -152,7 +152,7 @@ def test_half_precision_is_matched_in_float32() -> None:
         seen.extend(each.dtype for each in inputs if each.is_floating_point())
         return COST(*inputs)
 
-    (found,) = CostMatcher(cost, linear_sum_assignment)([half], targets)  # type: ignore[arg-type]
+    (found,) = CostMatcher(cost, linear_sum_assignment)([half], targets)
     exact = half._replace(logits=half.logits.float(), boxes=half.boxes.float())
     assert set(seen) == {torch.float32}
     assert pairs(found) == pairs(match([exact], targets)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,8 @@ class CellMeans(nn.Module):
 class CellNeck(nn.Module):
     """A neck without norms or kernels: it keeps each cell to itself."""
 
-    channels, strides = WIDTH, (8, 16)
+    channels = WIDTH
+    strides: tuple[int, ...] = (8, 16)
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class LastCellNeck(CellNeck):
 
 
 def small(
-    name: str, num_queries: int = 8, neck: type[CellNeck] = CellNeck, **settings: float
+    name: str, num_queries: int = 8, neck: type[CellNeck] = CellNeck, **settings: Any
 ) -> Detector:
     """A small detector whose weights are all random, also those that start at zero."""
     config = {"name": name, "num_queries": num_queries, "num_heads": 4, "feedforward_dim": 32}

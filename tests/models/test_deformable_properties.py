@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from small_models import (
@@ -35,7 +37,7 @@ VARIANTS: dict[str, dict] = {
 SIZES = (48, 64), (32, 48)
 
 
-def build(variant: str, num_queries: int = 8, **settings: float) -> Detector:
+def build(variant: str, num_queries: int = 8, **settings: Any) -> Detector:
     """A small detector of a variant, without dropout."""
     return small(num_queries=num_queries, dropout=0.0, **VARIANTS[variant], **settings)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from small_models import (
@@ -40,7 +42,7 @@ ON_ZEROS = ("decoder.layers.0.self_attention.", "decoder.layers.0.self_norm.")
 """what multiplies content that may start at zero learns nothing"""
 
 
-def build(variant: str, num_queries: int = 8, **settings: float) -> Detector:
+def build(variant: str, num_queries: int = 8, **settings: Any) -> Detector:
     """A small detector of a variant, without dropout."""
     settings = {"dropout": 0.0, "neck": LastCellNeck, **VARIANTS[variant], **settings}
     return small(num_queries=num_queries, **settings)
@@ -104,7 +106,9 @@ def test_a_decoder_that_attends_to_padding_sees_it() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_permuting_targets_leaves_the_loss_unchanged(variant: str) -> None:
-    noiseless = {"label_noise": 0.0, "box_noise": 0.0} if variant.startswith("dn") else {}
+    noiseless: dict[str, Any] = (
+        {"label_noise": 0.0, "box_noise": 0.0} if variant.startswith("dn") else {}
+    )
     detector, batch, targets = build(variant, **noiseless), images(*SIZES), objects(4, 3)
     order = torch.tensor([2, 0, 3, 1, 6, 4, 5])
     permuted = Targets(targets.labels[order], targets.boxes[order], targets.counts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from small_models import (
@@ -33,7 +35,7 @@ class ImageShares(nn.Module):
         return self.embed(layer, queries, memory._replace(valid=torch.ones_like(memory.valid)))
 
 
-def build(num_queries: int = 8, **settings: float) -> Detector:
+def build(num_queries: int = 8, **settings: Any) -> Detector:
     """A small DINO."""
     return small("dino", num_queries, **{"num_denoising": 3, **settings})
 
@@ -61,7 +63,7 @@ def test_padding_an_image_leaves_its_tokens_and_proposals_unchanged() -> None:
 
 def test_padding_an_image_leaves_its_detections_unchanged() -> None:
     detector = build(num_queries=4).eval()
-    detector.decoder.position = ImageShares(detector.decoder.position)
+    detector.decoder.position = ImageShares(detector.decoder.get_submodule("position"))
     alone, padded = (detector(images(*sizes)) for sizes in ([(32, 48)], [(32, 48), (64, 80)]))
     torch.testing.assert_close(alone.prediction.logits[0], padded.prediction.logits[0])
     torch.testing.assert_close(alone.prediction.boxes[0], padded.prediction.boxes[0])

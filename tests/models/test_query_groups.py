@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from scenes import random_targets
@@ -37,7 +39,7 @@ class HybridQueries(nn.Module):
         return with_group(queries, content, anchors, group), found
 
 
-def hybrid(**settings: float) -> Detector:
+def hybrid(**settings: Any) -> Detector:
     """A small DINO with such a branch."""
     detector = small("dino", **settings)
     detector.query_source = HybridQueries(detector.query_source, 32)
@@ -79,6 +81,7 @@ def test_masks_of_groups_that_are_there_are_kept() -> None:
     joined = with_group(queries, *added, group, blocked=inner, sees=("match",))
     expected = torch.ones(8, 8, dtype=torch.bool)
     expected[:3, :3], expected[3:, 3:], expected[:3, 3:] = inner, own, False
+    assert joined.blocked is not None
     assert torch.equal(joined.blocked, expected)
 
 
@@ -86,7 +89,7 @@ def test_masks_of_groups_that_are_there_are_kept() -> None:
 def test_the_other_groups_leave_the_matching_queries_as_they_are(denoising: int) -> None:
     detector = hybrid(num_denoising=denoising)
     with_branch = _terms(detector, detector(IMAGES, TARGETS))
-    detector.query_source = detector.query_source.source
+    detector.query_source = detector.query_source.get_submodule("source")
     without = _terms(detector, detector(IMAGES, TARGETS))
     for name, term in without.items():
         if "denoise" not in name:
@@ -98,7 +101,7 @@ def test_the_other_groups_leave_the_matching_queries_as_they_are(denoising: int)
 def test_the_other_groups_leave_the_gradient_of_the_matching_terms_as_it_is() -> None:
     detector = hybrid(num_denoising=4)
     with_branch = _match_gradients(detector)
-    detector.query_source = detector.query_source.source
+    detector.query_source = detector.query_source.get_submodule("source")
     without = _match_gradients(detector)
     assert len(without) > 50
     for name, gradient in without.items():

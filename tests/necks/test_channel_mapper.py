@@ -43,7 +43,8 @@ def test_weights_start_xavier_uniform_with_zero_bias() -> None:
     neck = build(num_levels=4)
     names = set(neck.state_dict())
     assert {"projections.0.0.weight", "projections.3.1.bias"} <= names
-    for convolution, norm in neck.projections:
+    for projection in neck.projections:
+        convolution, norm = projection.children()
         fan = sum(convolution.weight.shape[:2]) * convolution.weight[0, 0].numel()
         assert convolution.weight.abs().max() <= (6 / fan) ** 0.5
         assert not convolution.bias.any()

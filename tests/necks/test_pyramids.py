@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +20,12 @@ CHANNELS, STRIDES = (16, 24, 40), (8, 16, 32)
 IMAGES = [(64, 96), (203, 317), (97, 130)]
 
 
-def build(name: str, channels: tuple[int, ...] = CHANNELS, **settings: int | bool) -> nn.Module:
+def build(name: str, channels: tuple[int, ...] = CHANNELS, **settings: Any) -> Any:
     config = {"name": name, "hidden_dim": 32, **settings}
     return NECKS.build(config, channels, STRIDES if len(channels) > 1 else (16,))
+
+
+Rounding = Callable[[int, int], int]
 
 
 def rounded_up(side: int, stride: int) -> int:
@@ -32,7 +36,7 @@ def rounded_down(side: int, stride: int) -> int:
     return side // stride
 
 
-def maps(size: tuple[int, int], rounded=rounded_up) -> list[Tensor]:
+def maps(size: tuple[int, int], rounded: Rounding = rounded_up) -> list[Tensor]:
     """Backbone maps of an image of this size."""
     sizes = [(rounded(size[0], stride), rounded(size[1], stride)) for stride in STRIDES]
     return [torch.randn(2, c, *each) for c, each in zip(CHANNELS, sizes, strict=True)]
@@ -49,7 +53,9 @@ def assert_everything_learns(neck: nn.Module, inputs: list[Tensor]) -> None:
 @pytest.mark.parametrize("size", IMAGES)
 @pytest.mark.parametrize("rounded", [rounded_up, rounded_down])
 @pytest.mark.parametrize("name", ["fpn", "hybrid_encoder"])
-def test_levels_have_the_sizes_of_the_maps(name: str, rounded, size: tuple[int, int]) -> None:
+def test_levels_have_the_sizes_of_the_maps(
+    name: str, rounded: Rounding, size: tuple[int, int]
+) -> None:
     neck, inputs = build(name), maps(size, rounded)
     levels = neck(inputs)
     assert neck.channels == 32
@@ -70,7 +76,7 @@ def test_coarser_levels_halve_rounding_up() -> None:
     ("name", "settings"),
     [("fpn", {}), ("fpn", {"group_norm": False}), ("hybrid_encoder", {})],
 )
-def test_every_parameter_gets_a_gradient(name: str, settings: dict[str, bool]) -> None:
+def test_every_parameter_gets_a_gradient(name: str, settings: dict[str, Any]) -> None:
     assert_everything_learns(build(name, **settings), maps((97, 130)))
 
 

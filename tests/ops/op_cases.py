@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,15 +75,15 @@ def results(kernel: Kernel, given: Inputs) -> Results:
 def expected(given: Inputs) -> Results:
     """The same by the definition, in float64."""
     tensors = {k: each for k, each in given._asdict().items() if isinstance(each, Tensor)}
-    wide = {k: each.double().requires_grad_() for k, each in tensors.items()}
+    wide: dict[str, Any] = {k: each.double().requires_grad_() for k, each in tensors.items()}
     value, shapes, references, offsets, logits = given._replace(**wide)
     if references is None:
         output = reference.ms_deform_attn(value, shapes, offsets, logits)
     else:
         output = reference.ms_deform_attn_fused(value, shapes, references, offsets, logits)
     gradients = torch.autograd.grad(output, [*wide.values()], grad_output(given).double())
-    named = dict(zip(wide, gradients, strict=True))
-    return Results(output.detach(), **{"references": None, **named})
+    named: dict[str, Any] = {"references": None, **dict(zip(wide, gradients, strict=True))}
+    return Results(output.detach(), **named)
 
 
 def assert_parity(kernel: Kernel, given: Inputs, wanted: Results | None = None) -> None:
@@ -104,5 +105,5 @@ def assert_close(got: Results, wanted: Results, dtype: torch.dtype) -> None:
             other.double(),
             rtol=0,
             atol=limit,
-            msg=lambda text, name=name: f"{name}: {text}",
+            msg=partial("{}: {}".format, name),
         )

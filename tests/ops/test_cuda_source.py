@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,9 @@ def test_tensors_that_begin_between_16_byte_borders_are_read_right(
     kernel: NativeKernel, dtype: torch.dtype
 ) -> None:
     given = inputs(4, dtype=dtype)
-    moved = {k: _shifted(each) for k, each in given._asdict().items() if isinstance(each, Tensor)}
+    moved: dict[str, Any] = {
+        k: _shifted(each) for k, each in given._asdict().items() if isinstance(each, Tensor)
+    }
     assert_parity(kernel, given._replace(**moved))
 
 

@@ -34,7 +34,7 @@ def fused(dtype: torch.dtype = torch.float32, reference_size: int = 2) -> tuple[
 
 def attend(value: Tensor, *places: Tensor, backend: str | None = None) -> Tensor:
     """The fused op on the levels of this file."""
-    return ms_deform_attn_fused(value, SHAPES, *places, backend=backend)  # type: ignore[misc]
+    return ms_deform_attn_fused(value, SHAPES, *places, backend=backend)
 
 
 # Torch's own check reads the gradients of its copies.
@@ -99,7 +99,7 @@ class Attention(nn.Module):
 def test_it_exports_with_a_free_number_of_queries() -> None:
     tensors = tuple(each.detach() for each in fused())
     queries = torch.export.Dim("queries", min=2, max=100)
-    sizes = ({}, {1: queries}, {1: queries}, {1: queries})
+    sizes: tuple[dict[int, Any], ...] = ({}, {1: queries}, {1: queries}, {1: queries})
     exported = torch.export.export(Attention(), tensors, dynamic_shapes=sizes)
     fewer = (tensors[0], *(each[:, :5] for each in tensors[1:]))
     torch.testing.assert_close(exported.module()(*fewer), attend(*fewer))

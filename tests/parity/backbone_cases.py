@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -77,7 +78,7 @@ def read(path: Path) -> list[Listed]:
     return [_entry(row) for row in json.loads(path.read_text())]
 
 
-def _entry(row: Mapping[str, object]) -> Listed:
+def _entry(row: Mapping[str, Any]) -> Listed:
     if "flax_path" in row:
         return Listed(row["flax_path"], tuple(row["torch_shape"]), row["rule_name"], True)
     floating = getattr(torch, str(row["dtype"]).removeprefix("torch.")).is_floating_point
@@ -91,7 +92,7 @@ def _mpvit_options(listed: Sequence[Listed]) -> list[str]:
         re.match(r"mhca_stages\.(\d)\.mhca_blks\.(\d)\.MHCA_layers\.(\d)\.mlp\.fc1\.weight", name)
         for name in shapes
     ]
-    found = [(block[0], *map(int, block.groups())) for block in blocks if block]
+    found = [(b[0], int(b[1]), int(b[2]), int(b[3])) for b in blocks if b]
     stages = range(1 + max(stage for _, stage, _, _ in found))
     depths = [1 + max(layer for _, s, _, layer in found if s == stage) for stage in stages]
     paths = [1 + max(path for _, s, path, _ in found if s == stage) for stage in stages]
@@ -101,18 +102,21 @@ def _mpvit_options(listed: Sequence[Listed]) -> list[str]:
     return [f"backbone.{name}={value}" for name, value in settings.items()]
 
 
-RESNET = {"maps": ("out/layer1", "out/layer2", "out/layer3", "out/layer4"), "prefix": "body."}
 FOUR = ("out/stage0", "out/stage1", "out/stage2", "out/stage3")
-MPVIT = {
-    "maps": ("out/stage2", "out/stage3", "out/stage4", "out/stage5"),
-    "prefix": "backbone.",
-}
-COAT = {
-    "maps": ("out/x1_nocls", "out/x2_nocls", "out/x3_nocls", "out/x4_nocls"),
-    "prefix": "backbone.",
-}
 PLAIN = ("backbone.drop_path=0",)
-WINDOWS = {"maps": FOUR, "without": "relative_position_index$|attn_mask$"}
+
+_resnet = partial(
+    Family, maps=("out/layer1", "out/layer2", "out/layer3", "out/layer4"), prefix="body."
+)
+_mpvit = partial(
+    Family, maps=("out/stage2", "out/stage3", "out/stage4", "out/stage5"), prefix="backbone."
+)
+_coat = partial(
+    Family,
+    maps=("out/x1_nocls", "out/x2_nocls", "out/x3_nocls", "out/x4_nocls"),
+    prefix="backbone.",
+)
+_windows = partial(Family, maps=FOUR, without="relative_position_index$|attn_mask$")
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -124,20 +128,20 @@ FAMILIES: tuple[Family, ...] = (
         "body.",
         r"fc\.",
     ),
-    Family("resnet50", ("backbone=resnet50",), **RESNET, without=r"fc\."),
-    Family("swin_T_224", ("backbone=swin_t", *PLAIN), **WINDOWS),
-    Family("swin_L_384_22k", ("backbone=swin_l", *PLAIN), **WINDOWS),
+    _resnet("resnet50", ("backbone=resnet50",), without=r"fc\."),
+    _windows("swin_T_224", ("backbone=swin_t", *PLAIN)),
+    _windows("swin_L_384_22k", ("backbone=swin_l", *PLAIN)),
     Family("convnext_tiny", ("backbone=convnext_t", *PLAIN), FOUR),
     Family(
         "convnext_xlarge",
         ("backbone=convnext_xl", *PLAIN),
         FOUR,
     ),
-    Family("mpvit_small", ("backbone=mpvit_small",), **MPVIT),
-    Family("mpvit_tiny", ("backbone=mpvit_tiny",), **MPVIT),
-    Family(SHRUNK, ("backbone=mpvit",), **MPVIT),
-    Family("coat_lite_small", ("backbone=coat_lite_small",), **COAT),
-    Family("coat_small", ("backbone=coat_small",), **COAT),
+    _mpvit("mpvit_small", ("backbone=mpvit_small",)),
+    _mpvit("mpvit_tiny", ("backbone=mpvit_tiny",)),
+    _mpvit(SHRUNK, ("backbone=mpvit",)),
+    _coat("coat_lite_small", ("backbone=coat_lite_small",)),
+    _coat("coat_small", ("backbone=coat_small",)),
     Family(
         "bit_r50",
         ("backbone=bit_r50",),

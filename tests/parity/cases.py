@@ -15,9 +15,10 @@ from detbox.official.state import load_official, official_names
 from detbox.postprocess import Postprocess
 from detbox.structures import ImageBatch, Targets
 from parity import losses
+from parity.feeder import feed
 from parity.intermediates import intermediates, ranked, token_scores
 from parity.recipe import criterion_from, fed_detector
-from parity.replay import EMPTY_NOTE, Run, below, denoising, predictions, run, targets_of
+from parity.replay import EMPTY_NOTE, Run, below, denoising, predictions, present, run, targets_of
 from parity.report import Report
 from parity.ties import aligned_detections, aligned_matches
 
@@ -54,7 +55,7 @@ def _detector(weights: Path, meta: dict[str, Any]) -> Detector:
 def _feed(detector: Detector, recorded: dict[str, Tensor]) -> tuple[Tensor, ...]:
     features = below(recorded, "in.features.")
     maps = tuple(features[str(level)].requires_grad_() for level in range(len(features)))
-    detector.backbone.maps = maps
+    feed(detector, maps)
     return maps
 
 
@@ -69,7 +70,7 @@ def _replay(
     report.note_if(bool(played.skipped), EMPTY_NOTE)
     ours = {**predictions(played), **intermediates(played)}
     index = recorded["mid.topk_indices"]
-    ours["mid.topk_indices"] = ranked(played.found, index, token_scores(played), TIE)
+    ours["mid.topk_indices"] = ranked(present(played.found), index, token_scores(played), TIE)
     if "post.target_sizes_hw" in recorded:
         ours |= _post(played, recorded, meta["args"]["num_select"])
     if targets is not None:
@@ -100,10 +101,10 @@ def _losses(
 
 def _backward(detector: Detector, total: Tensor, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
     total.backward()
-    named = {f"grad_in.features.{level}": each.grad for level, each in enumerate(features)}
+    named = {f"grad_in.features.{level}": present(each.grad) for level, each in enumerate(features)}
     own = dict(detector.named_parameters())
     for name, official in official_names(detector).items():
-        named |= {f"grad.{alias}": own[name].grad for alias in official if name in own}
+        named |= {f"grad.{alias}": present(own[name].grad) for alias in official if name in own}
     return named
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     files = recordings(_folders(metafunc.config))
     for kind in KINDS:
         if kind in metafunc.fixturenames:
-            chosen = of_kind(kind, files) or [ABSENT]
+            chosen: Sequence[object] = of_kind(kind, files) or [ABSENT]
             metafunc.parametrize(kind, chosen, ids=_label)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detbox.models.detector import Detector
 from detbox.registry import BACKBONES
 
 
@@ -21,6 +22,12 @@ class Feeder(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The maps."""
         return self.maps
+
+
+def feed(detector: Detector, maps: tuple[Tensor, ...]) -> None:
+    """Put maps into the feeder of a detector."""
+    assert isinstance(detector.backbone, Feeder)
+    detector.backbone.maps = maps
 
 
 @BACKBONES.register("feeder")

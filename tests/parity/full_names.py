@@ -17,7 +17,7 @@ from parity import losses
 from parity.full_size import Recording
 from parity.intermediates import intermediates, ranked, token_scores
 from parity.recipe import criterion_from
-from parity.replay import Run, denoising, predictions, targets_of
+from parity.replay import Run, denoising, predictions, present, targets_of
 from parity.ties import aligned_detections
 
 TIE = 5e-5
@@ -112,7 +112,7 @@ def _proposals(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]
         "mid/enc_class_max": logits.amax(-1),
         "mid/enc_class_argmax": _best_class(logits, recorded),
         "mid/topk_index": ranked(
-            played.found, recorded["mid/topk_index"], token_scores(played), TIE
+            present(played.found), recorded["mid/topk_index"], token_scores(played), TIE
         ),
         "mid/enc_proposal_invalid": anchors.isinf().any(-1),
         "mid/init_box_proposal": found["mid.init_box_proposal"],

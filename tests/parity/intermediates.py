@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detbox.layers.grid import grid_anchors
 from detbox.models.deformable_detr import gathered
-from parity.replay import Run
+from parity.replay import Run, present
 
 
 def intermediates(played: Run) -> dict[str, Tensor]:
@@ -49,10 +49,9 @@ def _encoder(played: Run) -> dict[str, Tensor]:
     memory, references = played.seen["encoder.layers.0"][0].inputs
     sizes = torch.tensor(memory.shapes)
     tokens = sizes.prod(1)
-    layers = [
-        played.seen[f"encoder.layers.{layer}"][0].output.tokens
-        for layer in range(len(played.detector.encoder.layers))
-    ]
+    own = played.detector.encoder.layers
+    assert isinstance(own, nn.ModuleList)
+    layers = [played.seen[f"encoder.layers.{layer}"][0].output.tokens for layer in range(len(own))]
     return {
         **_numbered("mid.input_proj", maps),
         **_numbered("mid.encoder_layer", layers),
@@ -75,7 +74,7 @@ def _proposals(played: Run) -> dict[str, Tensor]:
         "mid.two_stage_class_logits": played.seen[f"{name}.class_head"][0].output,
         # Ours reads the boxes of the selected tokens only; these are the same head's on all.
         "mid.two_stage_box_delta": played.detector.query_source.proposals.box_head(tokens),
-        "mid.init_box_proposal": gathered(anchors, played.index).sigmoid(),
+        "mid.init_box_proposal": gathered(anchors, present(played.index)).sigmoid(),
     }
 
 
@@ -96,5 +95,5 @@ def _decoder(played: Run) -> dict[str, Tensor]:
     return {name: tensor[:, played.skipped :] for name, tensor in named.items()}
 
 
-def _numbered(name: str, tensors: Mapping[int, Tensor] | list[Tensor]) -> dict[str, Tensor]:
+def _numbered(name: str, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     return {f"{name}.{index}": tensor for index, tensor in enumerate(tensors)}

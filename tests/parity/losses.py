@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detbox.criterion import Criterion
-from detbox.matchers.cost import per_image_costs
+from detbox.matchers.cost import CostMatcher, per_image_costs
 from detbox.structures import Matches, PredictionSet, Targets
 from parity.replay import Run
 
@@ -27,8 +27,9 @@ def loss_suffix(played: Run, predictions: PredictionSet) -> str:
 def matches(played: Run, criterion: Criterion, targets: Targets, pairs: Pairs) -> dict[str, Tensor]:
     """Cost matrices and assignments of every matched set and image."""
     sets = [(each, found) for each, found in pairs if each.matches is None]
+    assert isinstance(criterion.matcher, CostMatcher)
     costs = per_image_costs(criterion.matcher.cost, [each for each, _ in sets], targets)
-    named = {}
+    named: dict[str, Tensor] = {}
     for (each, found), by_image in zip(sets, costs, strict=True):
         for image, cost in enumerate(by_image):
             prefix = f"match.{played.place_of(each)[0]}.image.{image}"
@@ -49,7 +50,7 @@ def of_image(found: Matches, targets: Targets, image: int) -> tuple[Tensor, Tens
 
 def terms(played: Run, criterion: Criterion, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our terms without their weights, under official names."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for each in played.outputs.all:
         suffix = loss_suffix(played, each)
         for loss, weight in criterion.weights.items():
@@ -59,7 +60,7 @@ def terms(played: Run, criterion: Criterion, weighted: Mapping[str, Tensor]) -> 
 
 def logged(played: Run, targets: Targets, pairs: Pairs) -> dict[str, Tensor]:
     """What the official code computes beside its losses, from our predictions and matches."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for each, found in pairs:
         suffix = loss_suffix(played, each)
         values = logged_of(each, targets, found, max(1, sum(targets.counts)))

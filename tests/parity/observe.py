@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from detbox.models.detector import Detector
 from detbox.models.dino import ContrastiveDenoiser, NoiseDraws
 from detbox.models.dn_detr import Denoiser, UniformDraws
+from detbox.structures import Queries, Targets
 
 
 class Call:
@@ -68,12 +69,15 @@ def chosen_tokens(detector: Detector, index: Tensor | None) -> Iterator[list[Ten
 
 @contextmanager
 def given_draws(
-    denoiser: ContrastiveDenoiser | Denoiser, draws: Mapping[str, Tensor]
+    denoiser: Callable[[Queries, Targets], Queries] | None, draws: Mapping[str, Tensor]
 ) -> Iterator[None]:
     """Let the denoiser draw what was drawn in the recording, where anything was."""
+    fixed: NoiseDraws | UniformDraws
     if "label_flip_uniform" in draws:
+        assert isinstance(denoiser, ContrastiveDenoiser)
         fixed = noise_draws(draws, denoiser.label_noise)
     elif "0_rand" in draws:
+        assert isinstance(denoiser, Denoiser)
         fixed = uniform_draws(draws, denoiser.label_noise)
     else:
         yield

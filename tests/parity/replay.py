@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detbox.models.detector import Detector
 from detbox.structures import ImageBatch, Memory, Outputs, PredictionSet, Queries, Targets
@@ -52,7 +52,9 @@ class Run:
     @property
     def last_layer(self) -> int:
         """Index of the last decoder layer."""
-        return len(self.detector.decoder.layers) - 1
+        layers = self.detector.decoder.layers
+        assert isinstance(layers, nn.ModuleList)
+        return len(layers) - 1
 
     def place_of(self, predictions: PredictionSet) -> tuple[str, bool]:
         """`interm` or `layer.2`, and whether it is the denoising part."""
@@ -86,9 +88,16 @@ def run(
     return Run(detector, targets, outputs, seen, own, own if index is None else index)
 
 
+def present(tensor: Tensor | None) -> Tensor:
+    """A tensor that a run has: a gradient after its backward pass, indices that it selected."""
+    assert tensor is not None
+    return tensor
+
+
 def targets_of(recorded: Mapping[str, Tensor], prefix: str, separator: str = ".") -> Targets:
     """The recorded objects of a batch, images one after the other."""
-    labels, boxes = [], []
+    labels: list[Tensor] = []
+    boxes: list[Tensor] = []
     while (key := f"{prefix}{len(labels)}{separator}") + "labels" in recorded:
         labels.append(recorded[f"{key}labels"])
         boxes.append(recorded[f"{key}boxes"])

@@ -43,7 +43,7 @@ def by_rule(detector: Detector, rule: ModuleType, meta: Mapping[str, Any]) -> di
     # The first rule has one salt for all tensors, and no gains.
     extra = [meta.get(key) for key in ("salts", "gains")] if hasattr(rule, "tensor") else []
     value = rule.tensor if extra else rule.value
-    filled = {}
+    filled: dict[str, Tensor] = {}
     for name, aliases in official.items():
         array = value(canonical(aliases), own[name].shape, meta["salt"], *extra)
         filled |= dict.fromkeys(aliases, torch.from_numpy(array))

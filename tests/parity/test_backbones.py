@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ def _weights(listed: Sequence[Listed], folder: Path, salt: str, tmp_path: Path) 
 def _maps(backbone: nn.Module, family: Family, pixels: Tensor) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
 
-    def keep(name: str) -> object:
+    def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
             named[name] = output
 

@@ -71,7 +71,7 @@ def _ours(own: Named) -> Named:
 
 def _plans(own: Named, plan: Plan) -> Named:
     """The plan of each problem; couplings in shares of a row, errors until momentum sets in."""
-    named = {}
+    named: Named = {}
     for problem, errors in enumerate(own["errors"]):
         relaxed = int((errors >= 0).sum()) > BEFORE_MOMENTUM
         shown = slice(BEFORE_MOMENTUM if relaxed else None)

@@ -18,7 +18,7 @@ from detbox.models.stable_dino import DenseFusion
 from detbox.registry import MATCHERS
 from detbox.structures import ENCODER, Matches, Origin, Outputs, PredictionSet, Targets
 from parity.losses import of_image
-from parity.replay import below, targets_of
+from parity.replay import below, present, targets_of
 from parity.report import Report
 
 INPUTS = (
@@ -63,12 +63,12 @@ def _fused(recorded: Mapping[str, Tensor]) -> Tensor:
 @torch.no_grad()
 def _matching(recorded: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, Tensor]:
     """Costs and assignments of the last layer's predictions."""
-    named = {}
-    predictions = _set(recorded, f"in.layer.{LAST}", f"decoder{LAST}/match")
+    named: dict[str, Tensor] = {}
+    predictions = _set(recorded, f"in.layer.{LAST}", Origin(LAST, "match"))
     for name in {re.sub(r"\.image\..*|\.target\..*", "", n) for n in recorded if n[:5] == "match"}:
-        power = re.search(r"cec_beta(.*)", name)
+        given = re.search(r"cec_beta(.*)", name)
         # The official code takes a power below zero for "leave the scores as they are".
-        power = max(0.0, float(power[1])) if power else meta["matcher"]["cec_beta"]
+        power = max(0.0, float(given[1])) if given else meta["matcher"]["cec_beta"]
         targets = targets_of(recorded, _targets_prefix(name))
         matcher = MATCHERS.build({"name": "stable", "position_power": power})
         (found,) = matcher([predictions], targets)
@@ -105,8 +105,8 @@ def _losses(
             named[f"loss.{name}"] = value
             named[f"weight.{name}"] = torch.tensor(criterion.weight_of(each, loss))
         place = _place(each)
-        named[f"grad.{variant}.{place}.pred_logits"] = each.logits.grad
-        named[f"grad.{variant}.{place}.pred_boxes"] = each.boxes.grad
+        named[f"grad.{variant}.{place}.pred_logits"] = present(each.logits.grad)
+        named[f"grad.{variant}.{place}.pred_boxes"] = present(each.boxes.grad)
     return named
 
 

@@ -25,11 +25,12 @@ def aligned_detections(
         prefix: of the names.
         tie: largest difference of scores that counts as equal.
     """
-    named = {}
+    named: dict[str, Tensor] = {}
     for image, found in enumerate(detections):
         found = Detections(found.boxes.detach(), found.scores.detach(), found.labels)
         key = f"{prefix}{image}."
-        wanted = Detections(*(recorded[f"{key}{part}"] for part in ("boxes", "scores", "labels")))
+        boxes, scores, labels = (recorded[f"{key}{part}"] for part in ("boxes", "scores", "labels"))
+        wanted = Detections(boxes, scores, labels)
         order = _order(found, wanted, tie)
         named |= {
             f"{key}boxes": found.boxes[order],

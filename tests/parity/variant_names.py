@@ -15,7 +15,7 @@ from detbox.official.state import official_names
 from detbox.structures import ENCODER, PredictionSet
 from parity.full_names import maps
 from parity.intermediates import ranked
-from parity.replay import Run
+from parity.replay import Run, present
 
 TIE = 1e-5
 """scores that are nearer than this may change places"""
@@ -101,7 +101,9 @@ def _proposals(played: Run, recorded: Mapping[str, Tensor]) -> dict[str, Tensor]
     logits = played.seen["query_source.proposals.class_head"][0].output
     memory = played.memory
     return {
-        "mid/topk_index": ranked(played.found, recorded["mid/topk_index"], logits[..., 0], TIE),
+        "mid/topk_index": ranked(
+            present(played.found), recorded["mid/topk_index"], logits[..., 0], TIE
+        ),
         "mid/enc_proposal_invalid": grid_anchors(memory.mask, memory.shapes).isinf().any(-1),
     }
 
@@ -112,7 +114,7 @@ def _denoising(played: Run) -> dict[str, Tensor]:
     return {
         "dn/input_query_label": _before_patterns(played),
         "dn/input_query_bbox": queries.anchors,
-        "dn/attn_mask": queries.blocked,
+        "dn/attn_mask": present(queries.blocked),
         "dn/known_labels": targets.labels[group.matches.target],
         "dn/known_boxes": targets.boxes[group.matches.target],
         "dn/known_indice": group.matches.target,

@@ -18,7 +18,8 @@ from detbox.models.detector import Detector
 from detbox.official.state import load_official
 from detbox.registry import BACKBONES, LOSSES, MATCHERS, MODELS, NECKS, POSTPROCESSES
 from detbox.structures import ImageBatch, Targets
-from parity import feeder, rule_weights, variant_names  # noqa: F401
+from parity import rule_weights, variant_names
+from parity.feeder import feed
 from parity.full_names import SPARE, cut, detections, gradients, losses_and_matches, whole
 from parity.full_size import BACKBONE_OPTIONS, Recording, named_backbone, tensors_of
 from parity.replay import Run, below, run, targets_of
@@ -191,5 +192,5 @@ def _stored_weights(recording: Recording) -> dict[str, Tensor]:
 
 def _fed(detector: Detector, recording: Recording) -> ImageBatch:
     maps, mask = below(recording.tensors, "in/feat"), recording.tensors["in/image_mask"]
-    detector.backbone.maps = tuple(maps[str(level)] for level in range(len(maps)))
+    feed(detector, tuple(maps[str(level)] for level in range(len(maps))))
     return ImageBatch(torch.zeros(len(mask), 3, *mask.shape[1:]), mask)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import peer_names
 import torch
-from parity import feeder  # noqa: F401  (importing registers)
+from parity import feeder
 from peer_names import Rules, taken, their_names
 from scenes import random_targets
 from torch import Tensor, nn
@@ -105,7 +105,8 @@ class Given(nn.Module):
 
     def forward(self, pixels: Tensor) -> BackboneOutput:
         """The maps, whatever the picture."""
-        return BackboneOutput(feature_maps=self.maps)
+        maps: Any = self.maps  # annotated there as a tuple of one
+        return BackboneOutput(feature_maps=maps)
 
 
 class Pair(NamedTuple):
@@ -146,12 +147,13 @@ def assert_close(first: Tensor, second: Tensor) -> None:
 def fresh_peer(name: str, **options: Any) -> PreTrainedModel:
     """A small peer as its constructor leaves it."""
     peer = PEERS[name]
+    stages: dict[str, Any] = {"out_features": ["stage3", "stage4"][-peer.num_maps :]}
     backbone = ResNetConfig(
         embedding_size=4,
         hidden_sizes=[4, 4, *CHANNELS],
         depths=[1] * 4,
         layer_type="basic",
-        out_features=["stage3", "stage4"][-peer.num_maps :],
+        **stages,
     )
     width = "hidden_size" if peer.config is DabDetrConfig else "d_model"
     sizes = {f"{part}_attention_heads": 4 for part in ("encoder", "decoder")}
@@ -176,15 +178,17 @@ def fresh_detector(name: str) -> Detector:
 def pair(name: str, **options: Any) -> Pair:
     """A peer with every weight shaken, ours on its weights, both in evaluation mode."""
     theirs, ours = _independent(fresh_peer(name, **options)), fresh_detector(name)
+    given = ours.backbone
+    assert isinstance(given, feeder.Feeder)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     maps = tuple(
         torch.randn(2, channels, 96 // stride, 128 // stride, generator=generator)
-        for channels, stride in zip(ours.backbone.channels, ours.backbone.strides, strict=True)
+        for channels, stride in zip(given.channels, given.strides, strict=True)
     )
-    ours.backbone.maps = maps
+    feeder.feed(ours, maps)
     backbone = theirs.model.backbone
     getattr(backbone, "conv_encoder", backbone).model = Given(maps)
     return Pair(ours.eval(), theirs.eval(), padded_images(), _copy(theirs, ours, name))

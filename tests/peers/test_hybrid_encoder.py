@@ -6,13 +6,14 @@ import re
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 pytest.importorskip("transformers", reason="transformers is not installed; it needs Python 3.11")
 
 from transformers import RTDetrConfig
 from transformers.models.rt_detr.modeling_rt_detr import RTDetrHybridEncoder
 
+from detbox.necks.hybrid_encoder import HybridEncoder
 from detbox.registry import NECKS
 
 CHANNELS, STRIDES = (16, 24, 40), (8, 16, 32)
@@ -55,7 +56,7 @@ def _renamed(name: str) -> str:
 
 
 @pytest.fixture
-def pair() -> tuple[nn.Module, nn.Module]:
+def pair() -> tuple[HybridEncoder, nn.Module]:
     """Both encoders with the same random weights and statistics, in evaluation mode."""
     torch.manual_seed(0)
     settings = {"hidden_dim": 32, "num_heads": 4, "feedforward_dim": 64}
@@ -85,12 +86,10 @@ def pair() -> tuple[nn.Module, nn.Module]:
 
 
 @torch.no_grad()
-def test_levels_are_those_of_the_peer(pair: tuple[nn.Module, nn.Module]) -> None:
+def test_levels_are_those_of_the_peer(pair: tuple[HybridEncoder, nn.Module]) -> None:
     ours, theirs = pair
     inputs = [torch.randn(2, c, 64 // s, 96 // s) for c, s in zip(CHANNELS, STRIDES, strict=True)]
-    projected: list[Tensor] = [
-        project(x) for project, x in zip(ours.projections, inputs, strict=True)
-    ]
+    projected = [project(x) for project, x in zip(ours.projections, inputs, strict=True)]
     expected = theirs(inputs_embeds=projected).last_hidden_state
     for level, other in zip(ours(inputs), expected, strict=True):
         torch.testing.assert_close(level, other, rtol=1e-4, atol=1e-5)

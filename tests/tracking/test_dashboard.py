@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_toys import SPACE, batch, detections
@@ -16,7 +17,7 @@ from wandb_helpers import FakeServer, OfflineRun
 from detbox.tracking.panels import panel
 
 TOY = Path(__file__).parents[1] / "tracked_run.py"
-KEY = {"WANDB_API_KEY": "0" * 40}
+KEY: dict[str, Any] = {"WANDB_API_KEY": "0" * 40}
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_server_receives_a_complete_online_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_training_goes_on_when_the_server_dies(tmp_path: Path) -> None:
     with FakeServer() as server:
-        options = {"WANDB_BASE_URL": server.url, **KEY}
+        options: dict[str, Any] = {"WANDB_BASE_URL": server.url, **KEY}
         output = []
         with start(tmp_path, "auto", epochs=10, seconds=0.05, **options) as run:
             assert run.stdout is not None

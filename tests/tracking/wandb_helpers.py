@@ -19,6 +19,7 @@ def records(path: Path) -> Iterator[Any]:
     """The protobuf records of a `.wandb` file: a LevelDB log behind a header of 7 bytes."""
     from wandb.proto import wandb_internal_pb2
 
+    messages: Any = wandb_internal_pb2  # makes its classes as it is imported
     data, position, parts = path.read_bytes(), FILE_HEADER, b""
     while position + HEADER <= len(data):
         left = BLOCK - position % BLOCK
@@ -31,7 +32,7 @@ def records(path: Path) -> Iterator[Any]:
         position += size
         parts = chunk if kind in (FULL, FIRST) else parts + chunk
         if kind in (FULL, LAST):
-            record = wandb_internal_pb2.Record()
+            record = messages.Record()
             record.ParseFromString(parts)
             yield record
 

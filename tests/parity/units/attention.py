@@ -12,7 +12,7 @@ from torch import Tensor
 from detbox.layers.deformable_attention import DeformableAttention
 from detbox.ops import ms_deform_attn
 from detbox.structures import Memory
-from parity.replay import below
+from parity.replay import below, present
 
 CORE = ("value", "sampling_locations", "attention_weights")
 INPUTS = (
@@ -43,7 +43,7 @@ def ours(recorded: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, T
 
 def fresh_modules(recorded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Modules as they start; the number of heads is in the name where it is another."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for prefix in {name.split(".")[0] for name in recorded if name.startswith("module_fresh")}:
         heads = re.search(r"heads(\d+)$", prefix)
         module = _attention(recorded, int(heads[1]) if heads else None)
@@ -66,9 +66,9 @@ def _core(
     out.backward(recorded["grad_out"])
     return {
         f"{prefix}out": out,
-        f"{prefix}grad_value": value.grad,
-        f"{prefix}grad_sampling_locations": locations.grad,
-        f"{prefix}grad_attention_weights": weights.grad,
+        f"{prefix}grad_value": present(value.grad),
+        f"{prefix}grad_sampling_locations": present(locations.grad),
+        f"{prefix}grad_attention_weights": present(weights.grad),
     }
 
 

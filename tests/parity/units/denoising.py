@@ -21,7 +21,7 @@ def is_input(name: str) -> bool:
 
 def ours(recorded: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, Tensor]:
     """What our denoiser gives for each scenario's objects and draws."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for scenario in sorted({name.split(".")[0] for name in recorded}):
         made = _denoised(below(recorded, f"{scenario}."), meta["cdn"][scenario])
         named |= {f"{scenario}.{name}": value for name, value in made.items()}

@@ -42,7 +42,7 @@ def is_input(name: str) -> bool:
 
 def ours(recorded: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, Tensor]:
     """What our losses, matchers and post-processing give for the recorded outputs."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for name in [each for each in recorded if re.fullmatch(r"focal\.alpha.*\.loss", each)]:
         named |= _focal(recorded, name.removesuffix(".loss"), meta["focal"])
     for prefix in ("match", "match_many", "minsum"):
@@ -82,7 +82,7 @@ def _matches(recorded: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     targets, predictions = _targets(recorded, prefix), _predictions(recorded)
     (found,) = matcher([predictions], targets)
     (costs,) = per_image_costs(matcher.cost, [predictions], targets)
-    named = {}
+    named: dict[str, Tensor] = {}
     for image, cost in enumerate(costs):
         query, target = of_image(found, targets, image)
         key = f"{prefix}.image.{image}."
