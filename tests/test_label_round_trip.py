@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.coco_files import box, image, write_files
+from coco_files import box, image, write_files
 from tiny import MODEL, TRAINER
 
 import detbox

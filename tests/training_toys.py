@@ -72,7 +72,9 @@ class ToyModule(pl.LightningModule):
         detached = tuple(term._replace(value=term.value.detach()) for term in terms.entries)
         return StepOutputs(loss=terms.total, terms=detached)
 
-    def validation_step(self, batch: Batch, batch_index: int) -> list[Detections]:
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_index: int
+    ) -> list[Detections]:
         self.detector(batch.images)
         return [detections(*size) for size in batch.sizes.tolist()]
 

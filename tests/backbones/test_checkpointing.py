@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from named import build
@@ -52,7 +55,8 @@ def step(name: str, checkpointing: bool) -> tuple[list[Tensor], int]:
 
 def without_dropping(backbone: nn.Module) -> nn.Module:
     """Stochastic depth would draw other blocks."""
-    for module in backbone.modules():
+    modules: Iterator[Any] = backbone.modules()
+    for module in modules:
         if hasattr(module, "drop_prob"):
             module.drop_prob = 0.0
     return backbone

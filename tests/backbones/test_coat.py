@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -23,7 +24,7 @@ WEIGHTED = [name for name in NAMED if name.startswith("coat_")]
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_maps_are_timms_at_the_one_size_that_timms_has(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    theirs = timm.create_model(name, img_size=64).eval()
+    theirs: Any = timm.create_model(name, img_size=64).eval()
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, 0, 0.1)
     save_file({k: v.clone() for k, v in theirs.state_dict().items()}, tmp_path / "w.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from detbox.backbones.weights import load_pretrained
 from detbox.registry import BACKBONES
 
 
-def build(model: str = "resnet10t", **settings: object) -> TimmBackbone:
+def build(model: str = "resnet10t", **settings: Any) -> TimmBackbone:
     return BACKBONES.build({"name": "timm", "model": model, **settings})
 
 
-def load(content: object, folder: Path, **settings: object) -> tuple[TimmBackbone, str]:
+def load(content: object, folder: Path, **settings: Any) -> tuple[TimmBackbone, str]:
     """A backbone filled from a file of this, and the line that says so."""
     torch.save(content, folder / "weights.pth")
     backbone = build(weights=str(folder / "weights.pth"), **settings)
@@ -80,7 +81,8 @@ def test_a_runs_own_backbone_fills_one_of_fewer_levels(tmp_path: Path) -> None:
     stored = {f"detector.backbone.{name}": each for name, each in source.state_dict().items()}
     backbone, line = load({"state_dict": stored}, tmp_path, strides=(8,), out_norm=True)
     assert "not in the file" not in line
-    assert torch.equal(backbone.norms["2"].weight, source.norms["2"].weight)
+    filled, given = (each.get_parameter("norms.2.weight") for each in (backbone, source))
+    assert torch.equal(filled, given)
 
 
 @pytest.mark.parametrize(

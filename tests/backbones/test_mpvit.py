@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from named import build
 from timm.layers import DropPath
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from detbox.backbones.freezing import way_to_thaw
@@ -17,7 +19,7 @@ TINY = (
 )
 
 
-def conv_norm(part: nn.Module, features: Tensor, stride: int = 1) -> Tensor:
+def conv_norm(part: Any, features: Tensor, stride: int = 1) -> Tensor:
     """A convolution and the batch norm behind it."""
     weight, norm = part.conv.weight, part.norm
     groups, padding = features.shape[1] // weight.shape[1], weight.shape[-1] // 2
@@ -25,14 +27,14 @@ def conv_norm(part: nn.Module, features: Tensor, stride: int = 1) -> Tensor:
     return F.batch_norm(features, norm.running_mean, norm.running_var, norm.weight, norm.bias)
 
 
-def local_features(part: nn.Module, patches: Tensor) -> Tensor:
+def local_features(part: Any, patches: Tensor) -> Tensor:
     """The convolutional path (sec. 3.3): an inverted bottleneck with a residual."""
     found = F.hardswish(conv_norm(part.first, patches))
     found = F.hardswish(conv_norm(part.depthwise, found))
     return patches + conv_norm(part.last, found)
 
 
-def stage(part: nn.Module, features: Tensor, stride: int) -> Tensor:
+def stage(part: Any, features: Tensor, stride: int) -> Tensor:
     """Sec. 3.2 and 3.3: patches of patches, a path for each, and all of them aggregated."""
     patches = []
     for path, embed in enumerate(part.patches):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_images_of_a_batch_do_not_see_each_other(name: str) -> None:
 @torch.no_grad()
 def test_factorised_attention_is_the_sum_over_tokens_that_the_paper_gives() -> None:
     torch.manual_seed(0)
-    stack = FactorisedStack(16, 2, [0.0], checkpointing=False)
+    stack: Any = FactorisedStack(16, 2, [0.0], checkpointing=False)
     attention, relative = stack.blocks[0].attention, stack.relative
     nn.init.zeros_(attention.projection.bias)
     for conv in relative.convs:
@@ -93,7 +94,7 @@ def test_factorised_attention_is_the_sum_over_tokens_that_the_paper_gives() -> N
 
 @torch.no_grad()
 def test_positions_leave_class_tokens_alone() -> None:
-    stack = FactorisedStack(16, 2, [0.0], checkpointing=False)
+    stack: Any = FactorisedStack(16, 2, [0.0], checkpointing=False)
     tokens = torch.randn(2, 7, 16)
     assert torch.equal(stack.position(tokens, (2, 3))[:, 0], tokens[:, 0])
     assert not stack.relative(tokens, tokens, (2, 3))[:, 0].any()

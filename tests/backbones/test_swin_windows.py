@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +16,13 @@ from detbox.backbones.swin import PADDED, pad_before_shifting
 
 VERSIONS = (SwinTransformerBlock, SwinTransformerV2Block)
 WINDOW, DIM, HEADS = 4, 16, 2
-Scores = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+Scores = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def block(version: type[nn.Module], size: tuple[int, int], shift: int) -> nn.Module:
+def block(version: type[nn.Module], size: tuple[int, int], shift: int) -> Any:
     torch.manual_seed(0)
     settings = {"window_size": WINDOW, "shift_size": shift, "always_partition": True}
-    made = version(DIM, size, num_heads=HEADS, dynamic_mask=True, **settings).eval()
+    made: Any = version(DIM, size, num_heads=HEADS, dynamic_mask=True, **settings).eval()
     for norm in (made.norm1, made.norm2):
         nn.init.ones_(norm.weight)
     return made
@@ -71,7 +72,7 @@ def test_windows_are_masked_attention_over_the_padded_map(
     torch.testing.assert_close(shifted(x), expected, rtol=1e-5, atol=1e-5)
 
 
-def dense(attention: nn.Module, scores: Scores, x: Tensor, shift: int) -> Tensor:
+def dense(attention: Any, scores: Scores, x: Tensor, shift: int) -> Tensor:
     """Every cell with every other of the map (B, h, w, C), zero-padded to whole windows."""
     height, width = x.shape[1:3]
     padded = F.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
@@ -98,7 +99,7 @@ def relation(cells: Tensor, size: Tensor, shift: int) -> tuple[Tensor, Tensor]:
     return mask, (rolled[:, None] - rolled).clamp(1 - WINDOW, WINDOW - 1)
 
 
-def products(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+def products(attention: Any, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, heads, N, N) of scaled products with a table of biases, and values."""
     queries, keys, values = mixed(attention, cells, attention.qkv.bias)
     index = (offsets + WINDOW - 1) @ torch.tensor([2 * WINDOW - 1, 1])
@@ -106,7 +107,7 @@ def products(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tens
     return queries @ keys.mT / (DIM // HEADS) ** 0.5 + near.permute(2, 0, 1), values
 
 
-def cosines(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+def cosines(attention: Any, cells: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of cosines with a bias from log-spaced offsets (Swin v2, sec. 3.3), and values."""
     keyless = torch.cat([attention.q_bias, torch.zeros(DIM), attention.v_bias])
     queries, keys, values = mixed(attention, cells, keyless)
@@ -116,7 +117,7 @@ def cosines(attention: nn.Module, cells: Tensor, offsets: Tensor) -> tuple[Tenso
     return attention.logit_scale.exp() * cosine + 16 * near.sigmoid().permute(2, 0, 1), values
 
 
-def mixed(attention: nn.Module, cells: Tensor, bias: Tensor) -> Tensor:
+def mixed(attention: Any, cells: Tensor, bias: Tensor) -> Tensor:
     """Queries, keys and values, (B, heads, N, d) each."""
     found = F.linear(cells, attention.qkv.weight, bias)
     return found.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)

@@ -105,7 +105,7 @@ def test_resnet50_freezes_and_trains_exactly_the_official_parameters() -> None:
     recorded = json.loads(RECORDED.read_text())
     with torch.device("meta"):
         backbone = build("resnet50")
-    ours = {True: set(), False: set()}
+    ours: dict[bool, set[str]] = {True: set(), False: set()}
     for name, parameter in backbone.named_parameters():
         ours[parameter.requires_grad].add(f"backbone.0.{name}")
     groups = recorded["param_groups"]["default"]["groups"]

@@ -57,7 +57,7 @@ def test_a_whole_classifier_fills_the_backbone_and_the_head_is_named() -> None:
     assert "240 of 240 tensors" in line
     assert "not used: bn2.bias" in line
     stored = torch.load(LITE0, weights_only=True)
-    assert torch.equal(backbone.body.conv_stem.weight, stored["conv_stem.weight"])
+    assert torch.equal(backbone.get_parameter("body.conv_stem.weight"), stored["conv_stem.weight"])
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -95,7 +95,7 @@ def test_a_file_of_another_model_is_refused_and_changes_nothing(
     before = backbone.body.conv1.weight.clone()
     with pytest.raises(ValueError, match=r"another model than resnet18.*backbone\.model"):
         load_pretrained(backbone, required=True)
-    assert torch.equal(backbone.body.conv1.weight, before)
+    assert torch.equal(backbone.get_parameter("body.conv1.weight"), before)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "backbone.0.body.", "detector.backbone.body."])
@@ -131,7 +131,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 class Caller:
     """An object whose pickle calls a function."""
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
         return Path.touch, (Path("ran"),)
 
 

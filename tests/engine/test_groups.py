@@ -76,8 +76,9 @@ def test_every_kind_of_norm_is_one(norm: nn.Module) -> None:
 
 
 def test_no_decay_on_biases_knows_those_of_attention() -> None:
-    module = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "norm": nn.LayerNorm(4)})
-    module["attention"].register_parameter("position_bias_table", nn.Parameter(module["norm"].bias))
+    norm = nn.LayerNorm(4)
+    module = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "norm": norm})
+    module["attention"].register_parameter("position_bias_table", nn.Parameter(norm.bias))
     found = decays(module, WeightDecay(0.1, biases=False))
     assert {name for name, decay in found.items() if not decay} == {
         *("attention.in_proj_bias", "attention.out_proj.bias", "norm.bias")

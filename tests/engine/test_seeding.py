@@ -10,7 +10,7 @@ import torch
 from training_toys import ToyModule, loader, trainer
 
 from detbox.engine.seeding import SeedEveryStep
-from detbox.structures import Batch
+from detbox.structures import Batch, StepOutputs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers:UserWarning",
@@ -26,7 +26,7 @@ class Drawer(ToyModule):
         super().__init__()
         self.drawn: list[float] = []
 
-    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+    def training_step(self, batch: Batch, batch_index: int) -> StepOutputs:
         self.drawn.append(torch.rand(()).item())
         return super().training_step(batch, batch_index)
 

@@ -31,7 +31,9 @@ class Guesser(LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         return self.weight.sum()
 
-    def validation_step(self, batch: Batch, batch_index: int) -> list[Detections]:
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_index: int
+    ) -> list[Detections]:
         return [self._guess(image_id) for image_id in batch.image_ids]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

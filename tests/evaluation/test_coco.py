@@ -27,10 +27,10 @@ CATEGORIES = [{"id": 7, "name": "bus"}, {"id": 2, "name": "cat"}, {"id": 9, "nam
 SPACE = LabelSpace.from_categories(CATEGORIES)
 
 
-def annotations(images: int = 6, seed: int = 0) -> dict[str, Any]:
+def random_data(images: int = 6, seed: int = 0) -> dict[str, Any]:
     """Random ground truth of all sizes, with crowds; the last image is empty."""
     random = torch.Generator().manual_seed(seed)
-    boxes = []
+    boxes: list[dict[str, Any]] = []
     for image in range(images - 1):
         for _ in range(5):
             x, y, w, h, pick, crowd = (torch.rand(6, generator=random) * 150).tolist()
@@ -104,7 +104,7 @@ def twelve(metrics: CocoMetrics) -> list[float]:
 
 @pytest.mark.parametrize("images", [range(10, 16), range(10, 14), [15, 11]])
 def test_figures_equal_pycocotools(tmp_path: Path, images: Any) -> None:
-    evaluator = evaluator_with(annotations(), tmp_path, list(images))
+    evaluator = evaluator_with(random_data(), tmp_path, list(images))
     expected = by_pycocotools(tmp_path / "annotations.json", evaluator.results())
     assert twelve(evaluator.compute()) == expected
 
@@ -145,14 +145,14 @@ def reference_files() -> tuple[Path, Path, list[str]]:
 
 
 def test_results_file_gives_the_figures_of_its_detections(tmp_path: Path) -> None:
-    evaluator = evaluator_with(annotations(), tmp_path, list(range(10, 16)))
+    evaluator = evaluator_with(random_data(), tmp_path, list(range(10, 16)))
     results = tmp_path / "results.json"
     results.write_text(json.dumps(evaluator.results()))
     assert scored(tmp_path / "annotations.json", results) == evaluator.compute()
 
 
 def test_results_speak_in_original_ids_and_pixels(tmp_path: Path) -> None:
-    evaluator = CocoEvaluator(read(write(tmp_path, annotations())), SPACE)
+    evaluator = CocoEvaluator(read(write(tmp_path, random_data())), SPACE)
     box = torch.tensor([[1.25, 2.5, 11.5, 4.75]])
     evaluator.update([12], [Detections(box, torch.tensor([0.5]), torch.tensor([1]))])
     entry = {"image_id": 12, "category_id": 7, "bbox": [1.25, 2.5, 10.25, 2.25], "score": 0.5}
@@ -160,7 +160,7 @@ def test_results_speak_in_original_ids_and_pixels(tmp_path: Path) -> None:
 
 
 def test_an_image_that_comes_twice_counts_once(tmp_path: Path) -> None:
-    data = annotations()
+    data = random_data()
     evaluator = evaluator_with(data, tmp_path, list(range(10, 16)))
     once = evaluator.compute()
     evaluator.update([10, 12], [guesses(data, 10), guesses(data, 12, seed=5)])
@@ -168,18 +168,18 @@ def test_an_image_that_comes_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_order_of_images_does_not_matter(tmp_path: Path) -> None:
-    forward = evaluator_with(annotations(), tmp_path, list(range(10, 16))).results()
-    assert evaluator_with(annotations(), tmp_path, list(range(15, 9, -1))).results() == forward
+    forward = evaluator_with(random_data(), tmp_path, list(range(10, 16))).results()
+    assert evaluator_with(random_data(), tmp_path, list(range(15, 9, -1))).results() == forward
 
 
 def test_images_without_detections_lower_the_figures(tmp_path: Path) -> None:
-    evaluator = evaluator_with(annotations(), tmp_path, [10, 11])
+    evaluator = evaluator_with(random_data(), tmp_path, [10, 11])
     assert evaluator.compute().AR100 < evaluator.compute(seen_only=True).AR100
     assert evaluator.compute(seen_only=True).images == 2
 
 
 def test_no_detections_give_zeros(tmp_path: Path) -> None:
-    evaluator = CocoEvaluator(read(write(tmp_path, annotations())), SPACE)
+    evaluator = CocoEvaluator(read(write(tmp_path, random_data())), SPACE)
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     for image in (None, 10):
         if image is not None:
@@ -189,7 +189,7 @@ def test_no_detections_give_zeros(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("drop", [True, False])
 def test_a_file_without_annotations_says_so_and_gives_undefined(tmp_path: Path, drop: bool) -> None:
-    data = {**annotations(), "annotations": []}
+    data = {**random_data(), "annotations": []}
     if drop:
         del data["annotations"]
     evaluator = CocoEvaluator(read(write(tmp_path, data)), SPACE)
@@ -201,7 +201,7 @@ def test_a_file_without_annotations_says_so_and_gives_undefined(tmp_path: Path, 
 
 
 def test_incomplete_files_give_the_same_figures(tmp_path: Path) -> None:
-    data = annotations()
+    data = random_data()
     for entry in data["annotations"]:
         entry["iscrowd"] = 0
     images = list(range(10, 16))
@@ -216,7 +216,7 @@ def test_incomplete_files_give_the_same_figures(tmp_path: Path) -> None:
 
 
 def test_an_annotation_with_id_zero_can_be_found(tmp_path: Path) -> None:
-    data = annotations()
+    data = random_data()
     expected = evaluator_with(data, tmp_path, [10, 11]).compute()
     for entry in data["annotations"]:
         entry["id"] -= 1
@@ -236,7 +236,7 @@ def test_an_annotation_with_id_zero_can_be_found(tmp_path: Path) -> None:
     ],
 )
 def test_broken_annotations_change_no_figure_and_are_counted(tmp_path: Path, broken: dict) -> None:
-    data, images = annotations(), list(range(10, 16))
+    data, images = random_data(), list(range(10, 16))
     expected = evaluator_with(data, tmp_path, images).compute()
     entry = {"id": 99, "image_id": 10, "category_id": 7, "bbox": [0, 0, 1, 1], **broken}
     stripped = {key: value for key, value in entry.items() if value is not None}
@@ -248,7 +248,7 @@ def test_broken_annotations_change_no_figure_and_are_counted(tmp_path: Path, bro
 
 
 def test_class_figures_average_to_the_whole(tmp_path: Path) -> None:
-    found = evaluator_with(annotations(), tmp_path, list(range(10, 16))).compute()
+    found = evaluator_with(random_data(), tmp_path, list(range(10, 16))).compute()
     assert [entry.category_id for entry in found.classes] == [2, 7, 9]
     assert [entry.name for entry in found.classes] == ["cat", "bus", "dog"]
     assert sum(entry.AP for entry in found.classes) / 3 == pytest.approx(found.AP)
@@ -258,7 +258,7 @@ def test_class_figures_average_to_the_whole(tmp_path: Path) -> None:
 def test_suppression_undoes_duplicates(tmp_path: Path) -> None:
     box = {"category_id": 2, "bbox": [0, 0, 10, 10]}
     truth = [{"image_id": image, **box} for image in range(10, 16)]
-    evaluator = CocoEvaluator(read(write(tmp_path, {**annotations(), "annotations": truth})), SPACE)
+    evaluator = CocoEvaluator(read(write(tmp_path, {**random_data(), "annotations": truth})), SPACE)
     twins = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9]])
     for image in range(10, 16):
         scores = torch.tensor([0.9, 0.8]) - image / 50
@@ -269,7 +269,7 @@ def test_suppression_undoes_duplicates(tmp_path: Path) -> None:
 
 
 def test_suppressed_figure_is_ap50_of_suppressed_detections(tmp_path: Path) -> None:
-    data, images = annotations(), list(range(10, 16))
+    data, images = random_data(), list(range(10, 16))
     evaluator = evaluator_with(data, tmp_path, images)
     fewer = CocoEvaluator(read(tmp_path / "annotations.json"), SPACE)
     fewer.update(images, [suppress(guesses(data, image), 0.6) for image in images])
@@ -278,12 +278,12 @@ def test_suppressed_figure_is_ap50_of_suppressed_detections(tmp_path: Path) -> N
 
 
 def test_evaluation_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluator_with(annotations(), tmp_path, [10]).compute()
+    evaluator_with(random_data(), tmp_path, [10]).compute()
     assert capsys.readouterr().out == ""
 
 
 def test_unknown_images_are_refused(tmp_path: Path) -> None:
-    data = annotations()
+    data = random_data()
     evaluator = CocoEvaluator(read(write(tmp_path, data)), SPACE)
     with pytest.raises(ValueError, match="no image 99"):
         evaluator.update([99], [guesses(data, 10)])
@@ -291,13 +291,13 @@ def test_unknown_images_are_refused(tmp_path: Path) -> None:
 
 def test_another_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"share no class name: .*cat, bus, dog, .* car;"):
-        CocoEvaluator(read(write(tmp_path, annotations())), LabelSpace(("car",), (7,)))
+        CocoEvaluator(read(write(tmp_path, random_data())), LabelSpace(("car",), (7,)))
 
 
 def categories_found(folder: Path, categories: list[tuple[int, str]], space: LabelSpace) -> list:
     """Category ids in the results of a detector that finds one object of every class."""
     listed = [{"id": number, "name": name} for number, name in categories]
-    evaluator = CocoEvaluator(read(write(folder, {**annotations(), "categories": listed})), space)
+    evaluator = CocoEvaluator(read(write(folder, {**random_data(), "categories": listed})), space)
     every = torch.arange(len(space))
     boxes = torch.tensor([[0.0, 0, 9, 9]]).expand(len(space), 4)
     evaluator.update([10], [Detections(boxes, torch.ones(len(space)), every)])
@@ -328,7 +328,7 @@ def test_a_name_that_two_categories_share_is_told_apart_by_id(
 
 @pytest.mark.parametrize("copies", [1, 20])
 def test_tables_show_every_class_within_80_columns(tmp_path: Path, copies: int) -> None:
-    found = evaluator_with(annotations(), tmp_path, [10, 15]).compute()
+    found = evaluator_with(random_data(), tmp_path, [10, 15]).compute()
     console = Console(width=80, file=StringIO())
     with console.capture() as captured:
         console.print(tables(found._replace(classes=found.classes * copies)))

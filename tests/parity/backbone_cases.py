@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from detbox.build import compose
 from detbox.registry import BACKBONES
@@ -65,8 +64,8 @@ def family_of(stem: str) -> Family:
     raise KeyError(f"no backbone known for {stem}; add a row to {__name__}")
 
 
-def build(family: Family, listed: Sequence[Listed]) -> nn.Module:
-    """Ours, composed as for training; random weights."""
+def build(family: Family, listed: Sequence[Listed]) -> Any:
+    """Ours, composed as for training; random weights. Its class depends on the family."""
     options = [*family.options, f"backbone.strides={list(family.strides)}"]
     if family.pattern == SHRUNK:
         options += _mpvit_options(listed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -56,15 +56,15 @@ class Pair(NamedTuple):
 
 def swin() -> Pair:
     """Swin-T up to stride 16; below a window's size transformers shrinks the window."""
-    config = SwinConfig(drop_path_rate=0.0, out_features=["stage1", "stage2", "stage3"])
+    stages: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3"]}
+    config = SwinConfig(drop_path_rate=0.0, **stages)
     return Pair("swin_t", SwinBackbone(config), SWIN, [4, 8, 16])
 
 
 def convnext() -> Pair:
     """ConvNeXt-T."""
-    stages = ["stage1", "stage2", "stage3", "stage4"]
-    sizes = {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]}
-    config = ConvNextConfig(**sizes, out_features=stages)
+    stages: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    config = ConvNextConfig(hidden_sizes=[96, 192, 384, 768], depths=[3, 3, 9, 3], **stages)
     return Pair("convnext_t", ConvNextBackbone(config), CONVNEXT, [4, 8, 16, 32])
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from detbox.data.augmentation import FIRST, Augmentation
 from detbox.data.transforms import Display
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 WriteSplit = Callable[..., Path]
 
