@@ -38,16 +38,6 @@ from detbox.registry import (
 from detbox.structures import LabelSpace
 from detbox.tracking import loggers
 
-SOFTMAX_MODELS = ("detr",)
-"""models whose classes compete with one of no object; in all others each class has a sigmoid"""
-
-READS_SOFTMAX = {
-    **dict.fromkeys(("cross_entropy", "softmax"), True),
-    **dict.fromkeys(("focal", "varifocal", "ia_bce", "align", "position_supervised"), False),
-    **dict.fromkeys(("min_sum", "stable", "top"), False),
-}
-"""losses, class costs, matchers and post-processing that expect a class of no object, or none"""
-
 REGISTERED = (
     backbones,
     data,
@@ -144,26 +134,29 @@ def _optimization(cfg: DictConfig) -> Optimization:
 def check_scores(cfg: DictConfig) -> None:
     """Refuse parts that read class scores in another way than the model gives them.
 
-    Parts that `READS_SOFTMAX` does not know may read what they like.
-
     Raises:
-        ValueError: a loss, the matcher or the post-processing reads the other kind.
+        ValueError: a loss, the matcher or the post-processing reads the other kind, or one of them
+            does not say what it reads.
     """
-    softmax = cfg.model.name in SOFTMAX_MODELS
+    given = MODELS.scores(cfg.model)
+    if given is None:
+        raise SettingError(
+            f"model={cfg.model.name} is registered with scores=None, but a detector gives class "
+            'scores; register it with scores="sigmoid" or scores="softmax"'
+        )
     reads = {
-        f"criterion.losses.{key}={loss.name}": READS_SOFTMAX.get(loss.name, softmax)
+        f"criterion.losses.{key}={loss.name}": LOSSES.scores(loss)
         for key, loss in cfg.criterion.losses.items()
     }
-    for kind in ("matcher", "postprocess"):
-        scores = cfg[kind].get("class_cost", cfg[kind].name)
-        reads[f"{kind}={cfg[kind].name}"] = READS_SOFTMAX.get(scores, softmax)
-    if wrong := [part for part, own in reads.items() if own != softmax]:
-        given, other = ("softmax", "sigmoid") if softmax else ("sigmoid", "softmax")
-        fitting = "cross_entropy", "hungarian_detr", "softmax"
-        loss, matcher, postprocess = fitting if softmax else ("focal", "hungarian", "top")
+    reads[f"matcher={cfg.matcher.name}"] = MATCHERS.scores(cfg.matcher)
+    reads[f"postprocess={cfg.postprocess.name}"] = POSTPROCESSES.scores(cfg.postprocess)
+    if wrong := [part for part, own in reads.items() if own not in (None, given)]:
+        other = "sigmoid" if given == "softmax" else "softmax"
+        kinds = (("loss", LOSSES), ("matcher", MATCHERS), ("postprocess", POSTPROCESSES))
+        fitting = "; ".join(f"{kind}: {', '.join(of.fitting(given))}" for kind, of in kinds)
         raise SettingError(
             f"model={cfg.model.name} gives {given} scores, but {', '.join(wrong)} needs {other} "
-            f"scores; try criterion={loss} matcher={matcher} postprocess={postprocess}"
+            f"scores; try one that fits ({fitting})"
         )
 
 

@@ -75,13 +75,13 @@ class SoftmaxPostprocess:
         )
 
 
-@POSTPROCESSES.register("softmax")
+@POSTPROCESSES.register("softmax", scores="softmax")
 def softmax(*, nms_iou: float | None = None) -> SoftmaxPostprocess:
     """Every query's best class, with class-agnostic suppression if asked for."""
     return SoftmaxPostprocess(nms_iou)
 
 
-@POSTPROCESSES.register("top")
+@POSTPROCESSES.register("top", scores="sigmoid")
 def top(*, num_select: int = 300, nms_iou: float | None = None) -> Postprocess:
     """The `num_select` best (query, class) pairs, with class-agnostic suppression if asked for."""
     return Postprocess(num_select, nms_iou)

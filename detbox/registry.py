@@ -3,6 +3,7 @@
 `@MODELS.register("dino")` stores a builder. Its positional parameters are objects that the
 assembler passes in; its keyword-only parameters are the configuration. They become the typed Hydra
 option `schema/model/dino`, so a misspelt key or a value of the wrong type fails at composition.
+Parts that give or read class scores say which: `@MODELS.register("dino", scores="sigmoid")`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -22,6 +23,22 @@ from detbox.errors import SettingError, UnknownNameError
 from detbox.messages import near
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+Scores = Literal["sigmoid", "softmax"]
+"""each class by itself, or all classes and no object against each other"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A builder and what its maker says of it.
+
+    Args:
+        builder: makes the part.
+        scores: that it gives or reads; None: it reads none; a registry: as the part of that
+            registry which the setting of its kind names.
+    """
+
+    builder: Callable[..., Any]
+    scores: Scores | Literal["undeclared"] | Registry | None
 
 
 class Registry:
@@ -29,19 +46,28 @@ class Registry:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._builders: dict[str, Callable[..., Any]] = {}
+        self._parts: dict[str, Part] = {}
 
-    def register(self, name: str) -> Callable[[Builder], Builder]:
+    def register(
+        self,
+        name: str,
+        *,
+        scores: Scores | Literal["undeclared"] | Registry | None = "undeclared",
+    ) -> Callable[[Builder], Builder]:
         """Store the decorated builder under `name` and publish its schema to Hydra.
+
+        Args:
+            name: what a configuration calls it.
+            scores: as in `Part`; only parts that see class scores, or could, have to say.
 
         Raises:
             KeyError: the name is taken.
         """
 
         def store(builder: Builder) -> Builder:
-            if name in self._builders:
+            if name in self._parts:
                 raise KeyError(f"{self.kind} {name!r} is registered already; choose another name")
-            self._builders[name] = builder
+            self._parts[name] = Part(builder, scores)
             schema = _schema(name, builder)
             ConfigStore.instance().store(group=f"schema/{self.kind}", name=name, node=schema)
             return builder
@@ -50,7 +76,45 @@ class Registry:
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
-        return sorted(self._builders)
+        return sorted(self._parts)
+
+    def scores(self, config: Mapping[str, Any] | DictConfig) -> Scores | None:
+        """The class scores that the part of a configuration gives or reads; None: it reads none.
+
+        Raises:
+            KeyError: unknown name.
+            ValueError: the part does not say.
+        """
+        name = str(config["name"])
+        declared = self._part(name).scores
+        if isinstance(declared, Registry):
+            default = inspect.signature(self._part(name).builder).parameters[declared.kind].default
+            return declared.scores({"name": config.get(declared.kind, default)})
+        if declared == "undeclared":
+            raise SettingError(
+                f"{self.kind} {name!r} does not say which class scores it expects; register it "
+                'with scores="sigmoid" or scores="softmax", or scores=None where it reads none'
+            )
+        return declared
+
+    def fitting(self, scores: Scores) -> list[str]:
+        """What to type for the parts that declare these scores, sorted."""
+        found: list[str] = []
+        for name in self.names():
+            declared = self._parts[name].scores
+            if isinstance(declared, Registry):
+                found += [
+                    f"{name} {self.kind}.{declared.kind}={each}"
+                    for each in declared.fitting(scores)
+                ]
+            elif declared == scores:
+                found.append(name)
+        return found
+
+    def _part(self, name: str) -> Part:
+        if name not in self._parts:
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{near(name, self.names())}")
+        return self._parts[name]
 
     def build(self, config: Mapping[str, Any] | DictConfig, *objects: Any) -> Any:
         """Call the builder that `config["name"]` names with `objects` and the other keys.
@@ -68,10 +132,8 @@ class Registry:
             ValueError: a value that is not among a setting's choices.
         """
         settings = _plain(config)
-        name = settings.pop("name", None)
-        if name not in self._builders:
-            raise UnknownNameError(f"unknown {self.kind} {name!r}{near(str(name), self.names())}")
-        builder = self._builders[name]
+        name = str(settings.pop("name", None))
+        builder = self._part(name).builder
         known = _settings_of(builder)
         for key, value in settings.items():
             if key not in known:
@@ -157,6 +219,7 @@ BACKBONES = Registry("backbone")
 NECKS = Registry("neck")
 MODELS = Registry("model")
 MATCHERS = Registry("matcher")
+CLASS_COSTS = Registry("class_cost")
 POSTPROCESSES = Registry("postprocess")
 LOSSES = Registry("loss")
 DATA = Registry("data")
@@ -170,6 +233,7 @@ AUGMENTATIONS = Registry("augmentation")
 __all__ = [
     "AUGMENTATIONS",
     "BACKBONES",
+    "CLASS_COSTS",
     "DATA",
     "FORMATS",
     "LOGGERS",

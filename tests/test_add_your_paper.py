@@ -38,7 +38,7 @@ def block(language: str) -> str:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A configuration folder with the YAML; the recipe is registered."""
-    monkeypatch.setattr(MODELS, "_builders", dict(MODELS._builders))
+    monkeypatch.setattr(MODELS, "_parts", dict(MODELS._parts))
     exec(compile(block("python"), str(README), "exec"), {"__name__": NAME})
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / f"{NAME}.yaml").write_text(block("yaml"))

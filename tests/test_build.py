@@ -43,7 +43,7 @@ class Given(nn.Module):
 @pytest.fixture
 def features(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Two maps for 64-pixel pictures; a backbone named `given` returns them."""
-    monkeypatch.setattr(BACKBONES, "_builders", dict(BACKBONES._builders))
+    monkeypatch.setattr(BACKBONES, "_parts", dict(BACKBONES._parts))
     maps = [torch.rand(2, 6, 8, 8, requires_grad=True), torch.rand(2, 10, 4, 4, requires_grad=True)]
 
     @BACKBONES.register("given")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ from scenes import CLASSES, random_targets
 from torch import Tensor
 
 import detbox
+from detbox import registry
 from detbox.build import build_module, build_postprocess
 from detbox.criterion import Criterion
 from detbox.models.detector import Detector
-from detbox.registry import LOSSES, MATCHERS, POSTPROCESSES
+from detbox.registry import CLASS_COSTS, LOSSES, MATCHERS, POSTPROCESSES, Registry, Scores
 from detbox.structures import ImageBatch, LabelSpace, Outputs
 
 MODELS = sorted(file.stem for file in (Path(__file__).parents[1] / "conf/model").glob("*.yaml"))
@@ -30,8 +31,6 @@ SMALL = {
     **{"num_heads": 4, "num_points": 2, "feedforward_dim": 32, "dropout": 0.0},
 }
 BOXES = ("l1", "giou")
-SOFTMAX = ("detr", "cross_entropy", "softmax")
-"""what has a softmax over the classes and no object; all others have sigmoids"""
 TARGETS = random_targets(3, 1)
 SIDE = 128
 
@@ -74,48 +73,55 @@ def small(model: str) -> DictConfig:
     return cfg
 
 
-def matchers(softmax: bool) -> list[dict[str, Any]]:
+def matchers(scores: Scores) -> list[dict[str, Any]]:
     """Settings of every registered matcher that reads such scores."""
-    chosen = {"class_cost": "softmax" if softmax else "focal"}
-    free = {name: _has_choice(name) for name in MATCHERS.names()}
-    return [
-        {"name": name, **(chosen if choice else {})}
-        for name, choice in free.items()
-        if choice or not softmax
+    costs = [
+        {"name": name, "class_cost": cost}
+        for name in MATCHERS.names()
+        if _has_choice(name)
+        for cost in CLASS_COSTS.names()
     ]
+    fixed = [{"name": name} for name in MATCHERS.names() if not _has_choice(name)]
+    return [each for each in (*costs, *fixed) if MATCHERS.scores(each) == scores]
 
 
 def _has_choice(matcher: str) -> bool:
     return "class_cost" in signature(MATCHERS.bind({"name": matcher})).parameters
 
 
-def classification(softmax: bool) -> list[dict[str, Any]]:
-    """Every registered loss that reads such scores."""
-    names = sorted(set(LOSSES.names()) - set(BOXES))
-    return [{"name": name} for name in names if (name in SOFTMAX) == softmax]
+def of(registry: Registry, scores: Scores) -> list[dict[str, Any]]:
+    """Every registered loss or post-processing that reads such scores."""
+    parts = [{"name": name} for name in registry.names()]
+    return [each for each in parts if registry.scores(each) == scores]
 
 
-def postprocesses(softmax: bool) -> list[dict[str, Any]]:
-    """Every registered post-processing that reads such scores."""
-    return [{"name": name} for name in POSTPROCESSES.names() if (name in SOFTMAX) == softmax]
+def given(model: str) -> Scores:
+    """The scores of a published configuration."""
+    scores = registry.MODELS.scores({"name": detbox.compose(f"model={model}").model.name})
+    assert scores is not None
+    return scores
+
+
+def other(model: str) -> Scores:
+    return "sigmoid" if given(model) == "softmax" else "softmax"
 
 
 FITTING = [
     pytest.param(model, matcher, loss["name"], id=f"{model}-{matcher['name']}-{loss['name']}")
     for model in MODELS
-    for matcher in matchers(model in SOFTMAX)
-    for loss in classification(model in SOFTMAX)
+    for matcher in matchers(given(model))
+    for loss in of(LOSSES, given(model))
 ]
 PARTS = {
     "matcher": matchers,
-    "criterion.losses.class": classification,
-    "postprocess": postprocesses,
+    "criterion.losses.class": partial(of, LOSSES),
+    "postprocess": partial(of, POSTPROCESSES),
 }
 NONSENSE = [
     pytest.param(model, key, part, id=f"{model}-{part['name']}")
     for model in MODELS
     for key, parts in PARTS.items()
-    for part in parts(model not in SOFTMAX)
+    for part in parts(other(model))
 ]
 
 
@@ -143,7 +149,7 @@ def test_the_published_parts_of_a_model_work_together(model: str) -> None:
     found = step(model)
     assert_everything_learns(found, detbox.build_criterion(found.cfg))
     prediction = found.outputs.prediction
-    assert prediction.logits.shape[-1] == CLASSES + (model in SOFTMAX)
+    assert prediction.logits.shape[-1] == CLASSES + (given(model) == "softmax")
     sizes = torch.tensor([[SIDE, SIDE], [96, SIDE]])
     for image in build_postprocess(found.cfg)(prediction, sizes):
         assert image.boxes.isfinite().all()

@@ -103,7 +103,7 @@ def left_as_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     for each in vars(registry).values():
         if isinstance(each, Registry):
-            monkeypatch.setattr(each, "_builders", dict(each._builders))
+            monkeypatch.setattr(each, "_parts", dict(each._parts))
 
 
 def test_the_readme_shows_every_tool_and_the_python_surface() -> None:

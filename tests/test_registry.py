@@ -45,6 +45,26 @@ def test_a_name_is_registered_once(parts: Registry) -> None:
         parts.register("toy")(lambda: None)
 
 
+def test_a_part_says_which_scores_it_reads() -> None:
+    costs, readers = Registry("cost"), Registry("reader")
+    costs.register("own", scores="softmax")(lambda: None)
+    readers.register("fixed", scores="sigmoid")(lambda: None)
+    readers.register("boxes", scores=None)(lambda: None)
+
+    @readers.register("free", scores=costs)
+    def free(*, cost: str = "own") -> None: ...
+
+    assert [readers.scores({"name": name}) for name in ("fixed", "boxes", "free")] == [
+        *("sigmoid", None, "softmax")
+    ]
+    assert readers.fitting("softmax") == ["free reader.cost=own"]
+
+
+def test_a_part_that_does_not_say_is_refused_with_what_to_declare(parts: Registry) -> None:
+    with pytest.raises(ValueError, match=r"part 'toy' does not say .* scores=\"sigmoid\""):
+        parts.scores({"name": "toy"})
+
+
 def test_a_message_names_a_few_and_counts_the_rest() -> None:
     assert some([]) == "none"
     assert some(["a", "b"], shown=2) == "a, b"

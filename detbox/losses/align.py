@@ -11,7 +11,7 @@ from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
 
-@LOSSES.register("align")
+@LOSSES.register("align", scores="sigmoid")
 def align(
     predictions: PredictionSet,
     targets: Targets,

@@ -9,14 +9,14 @@ from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
 
-@LOSSES.register("l1")
+@LOSSES.register("l1", scores=None)
 def l1(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor:
     """Sum of absolute cxcywh differences (DETR, eq. 9)."""
     boxes, truth = matched_boxes(predictions, targets, matches)
     return (boxes - truth).abs().sum()
 
 
-@LOSSES.register("giou")
+@LOSSES.register("giou", scores=None)
 def giou(
     predictions: PredictionSet, targets: Targets, matches: Matches, *, eps: float = 1e-6
 ) -> Tensor:

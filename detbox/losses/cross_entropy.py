@@ -9,7 +9,7 @@ from detbox.registry import LOSSES
 from detbox.structures import Matches, Normalized, PredictionSet, Targets
 
 
-@LOSSES.register("cross_entropy")
+@LOSSES.register("cross_entropy", scores="softmax")
 def cross_entropy(
     predictions: PredictionSet,
     targets: Targets,

@@ -9,7 +9,7 @@ from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
 
-@LOSSES.register("focal")
+@LOSSES.register("focal", scores="sigmoid")
 def focal(
     predictions: PredictionSet,
     targets: Targets,

@@ -14,7 +14,7 @@ LEAST = 0.01
 """least class target of a positive, as in the official code"""
 
 
-@LOSSES.register("ia_bce")
+@LOSSES.register("ia_bce", scores="sigmoid")
 def ia_bce(
     predictions: PredictionSet,
     targets: Targets,

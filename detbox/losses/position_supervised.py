@@ -14,7 +14,7 @@ from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
 
-@LOSSES.register("position_supervised")
+@LOSSES.register("position_supervised", scores="sigmoid")
 def position_supervised(
     predictions: PredictionSet,
     targets: Targets,

@@ -11,7 +11,7 @@ from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
 
-@LOSSES.register("varifocal")
+@LOSSES.register("varifocal", scores="sigmoid")
 def varifocal(
     predictions: PredictionSet,
     targets: Targets,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from detbox.boxes import pairwise_overlap, to_xyxy
 from detbox.errors import DivergedError
 from detbox.numerics import at_least_float32
+from detbox.registry import CLASS_COSTS
 from detbox.structures import Matches, PredictionSet, Targets
 
 
@@ -87,22 +88,27 @@ class FocalBoxCost(BoxCost):
         return positive - negative
 
 
-ClassCost = Literal["focal", "softmax"]
+class CostSettings(NamedTuple):
+    """What a matcher tells its class cost; `alpha` and `gamma` are of the focal one only."""
+
+    class_weight: float
+    l1_weight: float
+    giou_weight: float
+    alpha: float
+    gamma: float
+    eps: float
 
 
-def box_cost(
-    class_cost: ClassCost,
-    class_weight: float,
-    l1_weight: float,
-    giou_weight: float,
-    alpha: float,
-    gamma: float,
-    eps: float,
-) -> BoxCost:
-    """The cost of a matcher's settings; `alpha` and `gamma` are of the focal one only."""
-    if class_cost == "softmax":
-        return SoftmaxBoxCost(class_weight, l1_weight, giou_weight, eps)
-    return FocalBoxCost(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+@CLASS_COSTS.register("softmax", scores="softmax")
+def softmax(settings: CostSettings) -> SoftmaxBoxCost:
+    """`matcher.class_cost=softmax`, of DETR."""
+    return SoftmaxBoxCost(*settings[:3], settings.eps)
+
+
+@CLASS_COSTS.register("focal", scores="sigmoid")
+def focal(settings: CostSettings) -> FocalBoxCost:
+    """`matcher.class_cost=focal`, of Deformable DETR and all after it."""
+    return FocalBoxCost(*settings)
 
 
 Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from scipy.optimize import linear_sum_assignment
 
-from detbox.matchers.cost import ClassCost, CostMatcher, box_cost
-from detbox.registry import MATCHERS
+from detbox.matchers.cost import CostMatcher, CostSettings
+from detbox.registry import CLASS_COSTS, MATCHERS
 
 
-@MATCHERS.register("hungarian")
+@MATCHERS.register("hungarian", scores=CLASS_COSTS)
 def hungarian(
     *,
-    class_cost: ClassCost = "focal",
+    class_cost: str = "focal",
     class_weight: float = 2.0,
     l1_weight: float = 5.0,
     giou_weight: float = 2.0,
@@ -20,5 +20,6 @@ def hungarian(
     eps: float = 1e-6,
 ) -> CostMatcher:
     """Hungarian matching on class, L1 and GIoU cost (Deformable DETR, app. A.4)."""
-    cost = box_cost(class_cost, class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+    settings = CostSettings(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+    cost = CLASS_COSTS.build({"name": class_cost}, settings)
     return CostMatcher(cost, linear_sum_assignment)

@@ -8,7 +8,7 @@ from detbox.matchers.cost import CostMatcher, FocalBoxCost
 from detbox.registry import MATCHERS
 
 
-@MATCHERS.register("min_sum")
+@MATCHERS.register("min_sum", scores="sigmoid")
 def min_sum(
     *, class_weight: float = 2.0, l1_weight: float = 5.0, giou_weight: float = 2.0
 ) -> CostMatcher:

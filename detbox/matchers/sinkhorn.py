@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detbox.errors import SettingError
-from detbox.matchers.cost import ClassCost, Cost, box_cost, joint_costs
+from detbox.matchers.cost import Cost, CostSettings, joint_costs
 from detbox.matchers.transport import PERIOD, Plan, Transport
-from detbox.registry import MATCHERS
+from detbox.registry import CLASS_COSTS, MATCHERS
 from detbox.structures import Matches, PredictionSet, Targets
 
 
@@ -145,10 +145,10 @@ def _slots(targets: Targets) -> Matches:
     return Matches(*flat.unbind(1)).to(targets.labels.device)
 
 
-@MATCHERS.register("sinkhorn")
+@MATCHERS.register("sinkhorn", scores=CLASS_COSTS)
 def sinkhorn(
     *,
-    class_cost: ClassCost = "focal",
+    class_cost: str = "focal",
     class_weight: float = 2.0,
     l1_weight: float = 5.0,
     giou_weight: float = 2.0,
@@ -172,6 +172,7 @@ def sinkhorn(
             f"matcher.iterations must be at least {PERIOD} and matcher.num_draws at least 1, "
             f"got {iterations} and {num_draws}"
         )
-    cost = box_cost(class_cost, class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+    settings = CostSettings(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
+    cost = CLASS_COSTS.build({"name": class_cost}, settings)
     transport = Transport(epsilon, threshold=threshold, iterations=iterations)
     return SinkhornMatcher(cost, transport, num_draws)

@@ -61,7 +61,7 @@ def position_scores(predictions: PredictionSet, targets: Targets, eps: float = 1
     return scores * (1 / (scores.amax((1, 2), keepdim=True) + 1e-8)).clamp(min=1)
 
 
-@MATCHERS.register("stable")
+@MATCHERS.register("stable", scores="sigmoid")
 def stable(
     *,
     class_weight: float = 2.0,

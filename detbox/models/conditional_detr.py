@@ -154,7 +154,7 @@ class UnmaskedDecoder(Decoder):
         return super().forward(queries, memory._replace(mask=torch.zeros_like(memory.mask)))
 
 
-@MODELS.register("conditional_detr")
+@MODELS.register("conditional_detr", scores="sigmoid")
 def conditional_detr(
     backbone: nn.Module,
     neck: Neck,

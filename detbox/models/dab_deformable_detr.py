@@ -58,7 +58,7 @@ class ScaledAnchorPosition(AnchorPosition):
         return position if layer == 0 else position * self.scale(queries.content)
 
 
-@MODELS.register("dab_deformable_detr")
+@MODELS.register("dab_deformable_detr", scores="sigmoid")
 def dab_deformable_detr(
     backbone: nn.Module,
     neck: Neck,

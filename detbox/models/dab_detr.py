@@ -156,7 +156,7 @@ class LookForwardTwice(nn.Module):
         return Refined(heads.locate(layer, hidden) + start, moved, moved.detach())
 
 
-@MODELS.register("dab_detr")
+@MODELS.register("dab_detr", scores="sigmoid")
 def dab_detr(
     backbone: nn.Module,
     neck: Neck,

@@ -266,7 +266,7 @@ def gathered(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
-@MODELS.register("deformable_detr")
+@MODELS.register("deformable_detr", scores="sigmoid")
 def deformable_detr(
     backbone: nn.Module,
     neck: Neck,

@@ -214,7 +214,7 @@ def check_one_level(model: str, neck: Neck) -> None:
         )
 
 
-@MODELS.register("detr")
+@MODELS.register("detr", scores="softmax")
 def detr(
     backbone: nn.Module,
     neck: Neck,

@@ -151,7 +151,7 @@ def _positives(slots: Slots, groups: int) -> Matches:
     return Matches(image, query, target)
 
 
-@MODELS.register("dino")
+@MODELS.register("dino", scores="sigmoid")
 def dino(
     backbone: nn.Module,
     neck: Neck,

@@ -34,7 +34,7 @@ class IndicatedAnchors(ContentAnchors):
         return queries._replace(content=with_indicator(queries.content, 0.0)), found
 
 
-@MODELS.register("dn_deformable_detr")
+@MODELS.register("dn_deformable_detr", scores="sigmoid")
 def dn_deformable_detr(
     backbone: nn.Module,
     neck: Neck,

@@ -202,7 +202,7 @@ class NoObjectQueries(AnchorQueries):
         return with_indicator(self.label_table.weight[-1:], 0.0)
 
 
-@MODELS.register("dn_detr")
+@MODELS.register("dn_detr", scores="sigmoid")
 def dn_detr(
     backbone: nn.Module,
     neck: Neck,

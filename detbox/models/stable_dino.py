@@ -77,7 +77,7 @@ class UnshiftedDenoiser(ContrastiveDenoiser):
         return super().noised(boxes, torch.zeros_like(negative), draws)
 
 
-@MODELS.register("stable_dino")
+@MODELS.register("stable_dino", scores="sigmoid")
 def stable_dino(
     backbone: nn.Module,
     neck: Neck,

@@ -55,7 +55,7 @@ def mobilenet(tmp_path: Path) -> tuple[str, str]:
 @pytest.fixture
 def patches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """Options that choose the backbone that README's Python defines, by a YAML of its own."""
-    monkeypatch.setattr(BACKBONES, "_builders", dict(BACKBONES._builders))
+    monkeypatch.setattr(BACKBONES, "_parts", dict(BACKBONES._parts))
     definition, _ = block("python").split("\ncfg = ")
     exec(compile(definition, str(README), "exec"), {"__name__": "patches"})
     yield folder_with(OWN, "patches", tmp_path), "backbone=patches"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from scenes import random_boxes
 
-from detbox.matchers.cost import FocalBoxCost, SoftmaxBoxCost, box_cost
+from detbox.matchers.cost import CostSettings, FocalBoxCost, SoftmaxBoxCost
+from detbox.registry import CLASS_COSTS
 
 LOGITS = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
 BOXES, TRUTH = random_boxes(1, 5), random_boxes(1, 2, seed=1)
@@ -25,5 +26,9 @@ def test_boxes_cost_the_same_whatever_the_classes_are() -> None:
 
 
 def test_settings_choose_the_cost() -> None:
-    assert box_cost("softmax", 1, 5, 2, 0.25, 2, 0) == SoftmaxBoxCost(1, 5, 2, 0)
-    assert box_cost("focal", 1, 5, 2, 0.5, 3, 0) == FocalBoxCost(1, 5, 2, 0.5, 3, 0)
+    assert CLASS_COSTS.build(
+        {"name": "softmax"}, CostSettings(1, 5, 2, 0.25, 2, 0)
+    ) == SoftmaxBoxCost(1, 5, 2, 0)
+    assert CLASS_COSTS.build({"name": "focal"}, CostSettings(1, 5, 2, 0.5, 3, 0)) == FocalBoxCost(
+        1, 5, 2, 0.5, 3, 0
+    )
