@@ -145,7 +145,7 @@ class Registry:
 
     def builder(self, name: str) -> Callable[..., Any]:
         """What is registered under a name."""
-        return self._builders[name]
+        return self._part(name).builder
 
     def bind_typed(self, config: Mapping[str, Any]) -> Callable[..., Any]:
         """As `bind`, for settings that no schema of Hydra has seen yet.
@@ -154,7 +154,7 @@ class Registry:
             ValueError: a value of another type than the signature has.
         """
         self.bind(config)
-        builder = self._builders[str(config["name"])]
+        builder = self._part(str(config["name"])).builder
         schema = OmegaConf.structured(_schema(str(config["name"]), builder))
         try:
             return self.bind(typing.cast("DictConfig", OmegaConf.merge(schema, dict(config))))
