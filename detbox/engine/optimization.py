@@ -65,8 +65,8 @@ def adamw(
         betas: decay of the first and second moment.
         lr_factors: regular expression found in a parameter's name -> factor on `lr`; first hit
             wins.
-        layer_decay: factor on the backbone for each block from its end down, 0.8 say, beside the
-            backbone's own of `lr_factors`; for ViT, Swin and ConvNeXt.
+        layer_decay: factor on the backbone for each layer from its end down, 0.8 say, beside the
+            backbone's own of `lr_factors`; for backbones of timm.
         weight_decays: regular expression found in a parameter's name -> its weight decay; first
             hit wins.
         decay_norms: False: none on norms, as in ViTDet's recipe.

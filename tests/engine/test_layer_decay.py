@@ -7,9 +7,14 @@ import torch
 from torch import nn
 
 import detbox
+from detbox.errors import SettingError
 from detbox.registry import BACKBONES, OPTIMIZERS
 
-BLOCKS = {"vit_s_dinov2": 12, "eva02_l": 24, "swin_t": 12, "swinv2_t": 12, "convnext_t": 18}
+BLOCKS = {
+    **{"vit_s_dinov2": 12, "eva02_l": 24, "swin_t": 12, "swinv2_t": 12, "convnext_t": 18},
+    **{"resnet50": 16, "tf_efficientnet_lite0": 16, "pvt_v2_b2": 4},
+}
+"""layers as timm tells them apart: blocks, and stages in PVT"""
 
 
 def network(name: str, *options: str) -> nn.Module:
@@ -29,11 +34,28 @@ def rates(module: nn.Module, **settings: float) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_rates_fall_by_the_same_factor_from_block_to_block(name: str) -> None:
-    found = rates(network(name), layer_decay=0.8)
-    falling = sorted({rate for name, rate in found.items() if ".blocks." in name}, reverse=True)
+    found = rates(network(name, "backbone.frozen_stages=0"), layer_decay=0.8)
+    body = {rate for name, rate in found.items() if name.startswith("backbone.body.")}
+    *falling, stem = sorted(body, reverse=True)
     assert falling == pytest.approx([0.1 * 0.8**depth for depth in range(1, BLOCKS[name] + 1)])
-    assert min(found.values()) == pytest.approx(0.1 * 0.8 ** (BLOCKS[name] + 1))
+    assert stem == min(found.values()) == pytest.approx(0.1 * 0.8 ** (BLOCKS[name] + 1))
     assert found["neck.weight"] == 1
+
+
+def test_every_block_has_a_rate_of_its_own() -> None:
+    for name in ("vit_s_dinov2", "swin_t", "swinv2_t", "convnext_t"):
+        found = rates(network(name), layer_decay=0.8)
+        falling = {rate for each, rate in found.items() if ".blocks." in each}
+        assert sorted(falling, reverse=True) == pytest.approx(
+            [0.1 * 0.8**depth for depth in range(1, BLOCKS[name] + 1)]
+        )
+
+
+def test_a_block_of_a_resnet_learns_as_one() -> None:
+    found = rates(network("resnet50", "backbone.frozen_stages=0"), layer_decay=0.5)
+    block = {rate for name, rate in found.items() if name.startswith("backbone.body.layer4.1.")}
+    assert list(block) == pytest.approx([0.1 * 0.5**2])
+    assert found["backbone.body.conv1.weight"] == pytest.approx(0.1 * 0.5**17)
 
 
 def test_tokens_positions_and_patches_are_at_the_very_bottom() -> None:
@@ -74,10 +96,16 @@ def test_groups_have_names_of_their_own() -> None:
     assert {"base", "backbone", "backbone_1", "backbone_13"} <= set(names)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "mpvit_tiny", "tf_efficientnet_lite0"])
-def test_a_backbone_without_a_row_of_blocks_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"row of blocks.*try optimizer\.layer_decay=1"):
+@pytest.mark.parametrize("name", ["mpvit_tiny", "coat_tiny", "bit_r50"])
+def test_a_backbone_that_is_not_timms_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"layers timm tells apart.*try optimizer\.layer_decay=1"):
         rates(network(name), layer_decay=0.8)
+
+
+def test_a_family_whose_layers_timm_does_not_tell_is_refused() -> None:
+    module = network("timm", "backbone.model=poolformer_s12")
+    with pytest.raises(SettingError, match=r"got backbone\.model=poolformer_s12; try"):
+        rates(module, layer_decay=0.8)
 
 
 @pytest.mark.parametrize("decay", [0.0, -0.5, 1.1])
