@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from detbox import backbones, data, losses, matchers, models, necks
 from detbox.backbones.weights import load_pretrained
+from detbox.console import progress
 from detbox.criterion import Criterion
 from detbox.data.dataset import DataSet
 from detbox.data.module import DataModule
-from detbox.engine import optimization, trainer
+from detbox.engine import checkpoints, optimization, seeding, trainer
 from detbox.engine.module import DetectionModule
 from detbox.engine.optimization import Optimization
 from detbox.errors import SettingError
+from detbox.evaluation import callback, pictures
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
 from detbox.registry import (
@@ -33,20 +31,27 @@ from detbox.registry import (
     OPTIMIZERS,
     POSTPROCESSES,
     SCHEDULES,
-    TRAINERS,
 )
 from detbox.structures import LabelSpace
-from detbox.tracking import loggers
+from detbox.tracking import gradients, loggers, terms, timing
 
 REGISTERED = (
     backbones,
+    callback,
+    checkpoints,
     data,
+    gradients,
     loggers,
     losses,
     matchers,
     models,
     necks,
     optimization,
+    pictures,
+    progress,
+    seeding,
+    terms,
+    timing,
     trainer,
 )
 """modules whose import fills the registries"""
@@ -158,13 +163,6 @@ def check_scores(cfg: DictConfig) -> None:
             f"model={cfg.model.name} gives {given} scores, but {', '.join(wrong)} needs {other} "
             f"scores; try one that fits ({fitting})"
         )
-
-
-def build_trainer(
-    cfg: DictConfig, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]
-) -> Trainer:
-    """The trainer of a configuration."""
-    return TRAINERS.build(cfg.trainer, folder, loggers, callbacks)
 
 
 def load_backbone(module: DetectionModule, embedded: bool, weights: str | None = None) -> None:

@@ -12,21 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
 from detbox import ops
-from detbox.build import build_data, build_module, build_trainer, load_backbone, number, plain
+from detbox.build import build_data, build_module, load_backbone, number, plain
+from detbox.callbacks import RunContext, assemble
 from detbox.console.lines import say
 from detbox.conversion import convert, start_from
 from detbox.data.module import DataModule
 from detbox.data.paths import absolute, with_companions
 from detbox.engine.module import DetectionModule
-from detbox.engine.seeding import SeedEveryStep
 from detbox.errors import SettingError
-from detbox.evaluation.callback import CocoEvaluation
-from detbox.evaluation.coco import CocoEvaluator
 from detbox.evaluation.metrics import tables
-from detbox.evaluation.pictures import ContactSheet
 from detbox.predictor import find_images, load, predict_to_folder
+from detbox.registry import TRAINERS
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
-from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
+from detbox.structures import LabelSpace
+from detbox.tracking.loggers import build_loggers, close_loggers
 
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
@@ -50,22 +49,19 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
     _give_weights(module, cfg, data)
-    evaluation = CocoEvaluation(CocoEvaluator(data.val, data.label_space), folder)
-    loggers = build_loggers(cfg.logger, folder, plain(cfg))
-    pictures = ContactSheet(folder, data.label_space.names)
-    callbacks = [evaluation, pictures, SeedEveryStep(cfg.seed), *tracking_callbacks(loggers)]
-    trainer = build_trainer(cfg, folder, loggers, callbacks)
+    context = _context(cfg, data, folder, data.label_space, training=True)
+    trainer = _trainer(cfg, context)
+    resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
     failed = True
     try:
         share_step(cfg, data, trainer)
-        resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
-        if evaluation.last is None:  # the run was shorter than the first validation
+        if context.figures.promised and context.figures.last is None:  # shorter than an epoch
             trainer.validate(module, data, verbose=False)
         failed = False
     finally:
-        close_loggers(loggers, failed=failed)
-    return _report(trainer, evaluation, folder)
+        close_loggers(context.loggers, failed=failed)
+    return _report(trainer, context)
 
 
 def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[str, float]:
@@ -88,16 +84,13 @@ def evaluate(cfg: DictConfig, folder: Path, given: Sequence[str] = ()) -> dict[s
     checkpoint = RunCheckpoint.read(cfg.ckpt)
     run = with_data(OmegaConf.create(checkpoint.config), cfg, given)
     data, label_space = build_data(run), checkpoint.label_space
-    evaluation = CocoEvaluation(CocoEvaluator(data.val, label_space), folder)
-    # On other classes the truth has no name here; pycocotools compares by category id.
-    same = data.val.label_space == label_space
-    pictures = [ContactSheet(folder, label_space.names)] if same else []
-    trainer = build_trainer(cfg, folder, [], [evaluation, *pictures])
+    context = _context(run, data, folder, label_space, training=False)
+    trainer = _trainer(cfg, context)
     module = build_module(run, label_space, learns=False)
     # Not by `ckpt_path`: Lightning would ask for the callbacks that wrote the checkpoint.
     checkpoint.fill(module.detector)
     trainer.validate(module, data, verbose=False)
-    return _report(trainer, evaluation, folder)
+    return _report(trainer, context)
 
 
 def predict(cfg: DictConfig, folder: Path) -> None:
@@ -184,15 +177,36 @@ def _require(cfg: DictConfig, key: str, example: str) -> None:
         raise SettingError(f"{key} is missing; give {key}={example}")
 
 
-def _report(trainer: pl.Trainer, evaluation: CocoEvaluation, folder: Path) -> dict[str, float]:
+def _context(
+    cfg: DictConfig, data: DataModule, folder: Path, label_space: LabelSpace, *, training: bool
+) -> RunContext:
+    """What the callbacks may need; only a training run has loggers."""
+    loggers = build_loggers(cfg.logger, folder, plain(cfg)) if training else []
+    return RunContext(
+        folder=folder,
+        seed=cfg.seed,
+        training=training,
+        truth=data.val,
+        label_space=label_space,
+        loggers=loggers,
+        save_every=cfg.trainer.get("checkpoint_every_n_steps"),
+    )
+
+
+def _trainer(cfg: DictConfig, context: RunContext) -> pl.Trainer:
+    callbacks = assemble(cfg.callbacks, context)
+    trainer: pl.Trainer = TRAINERS.build(cfg.trainer, context.folder, context.loggers, callbacks)
+    return trainer
+
+
+def _report(trainer: pl.Trainer, context: RunContext) -> dict[str, float]:
     """Print the tables and where everything is."""
-    metrics = evaluation.last
-    if metrics is None:
-        return {}
+    metrics = context.figures.last
     if trainer.is_global_zero:
-        get_console().print(tables(metrics))
+        if metrics is not None:
+            get_console().print(tables(metrics))
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 say(f"best AP {float(callback.best_model_score):.3f}: {callback.best_model_path}")
-        say(f"checkpoints, metrics, detections and pictures: {folder}")
-    return metrics.scalars()
+        say(f"checkpoints, metrics, detections and pictures: {context.folder}")
+    return {} if metrics is None else metrics.scalars()

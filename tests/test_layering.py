@@ -9,18 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "messages"),
+    ("errors", "messages", "figures"),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
+    ("callbacks",),
     ("ops",),
     ("layers",),
     ("backbones", "necks", "matchers", "losses"),
     ("models", "criterion", "postprocess"),
     ("official", "transplant"),
     ("runfile",),
-    ("tracking", "data", "evaluation"),
-    ("console",),
-    ("engine",),
+    ("tracking", "data", "evaluation", "console", "engine"),
     ("build",),
     ("predictor", "explain"),
     ("conversion",),
@@ -45,7 +44,16 @@ PAPERS = (
 )
 """of detbox/models, older first"""
 ALLOWED = {
-    "lightning": {"tracking", "console", "engine", "data", "evaluation", "build", "tasks"},
+    "lightning": {
+        "callbacks",
+        "tracking",
+        "console",
+        "engine",
+        "data",
+        "evaluation",
+        "build",
+        "tasks",
+    },
     "hydra": {"registry", "build", "explain", "cli", "tracking"},
     "wandb": {"tracking"},
 }

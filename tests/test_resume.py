@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY, column, command, environment, run
 
-LONG = (*TINY, "trainer.max_epochs=3", "trainer.checkpoint_every_n_steps=4")
+LONG = (*TINY, "trainer.max_epochs=3", "callbacks.checkpoints.every_n_steps=4")
 
 
 def killed_after_checkpoint(folder: Path) -> Path:

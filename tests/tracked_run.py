@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_toys import ToyEvaluation, ToyModule, loader, trainer
+from training_toys import TRACKING, ToyEvaluation, ToyModule, context, loader, trainer
 
+from detbox.callbacks import assemble
 from detbox.console.lines import quiet
 from detbox.console.progress import ConsoleProgress
-from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
+from detbox.tracking.loggers import build_loggers, close_loggers
 
 
 def main(folder: Path, mode: str, epochs: int, seconds: float) -> None:
@@ -29,7 +30,9 @@ def main(folder: Path, mode: str, epochs: int, seconds: float) -> None:
     settings["init_seconds"] = 5.0
     config = {"model": {"name": "dino", "num_queries": 8}, "seed": 0}
     loggers = build_loggers(settings, folder, config)
-    callbacks = [ToyEvaluation(), *tracking_callbacks(loggers), ConsoleProgress(every=1000)]
+    run = context(folder, loggers)
+    evaluation = ToyEvaluation(run.figures)
+    callbacks = [evaluation, *assemble(TRACKING, run), ConsoleProgress(every=1000)]
     fit = trainer(
         folder, logger=loggers, callbacks=callbacks, max_epochs=epochs, enable_progress_bar=True
     )

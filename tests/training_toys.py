@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from detbox import build  # noqa: F401  (registers the callbacks)
+from detbox.annotations import Split
+from detbox.annotations.split import PackedStrings
+from detbox.callbacks import RunContext
 from detbox.criterion import LossTerms
+from detbox.figures import ClassMetrics, CocoMetrics, Figures
 from detbox.structures import (
     ENCODER,
     Batch,
@@ -86,23 +94,43 @@ class ToyModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
 
-class ClassRow(NamedTuple):
-    name: str
-    AP: float
-
-
-class Figures(NamedTuple):
-    classes: tuple[ClassRow, ...]
-
-
 class ToyEvaluation(pl.Callback):
-    """Stands for the COCO evaluation: logs an AP and keeps per-class rows in `last`."""
+    """Stands for the COCO evaluation: logs an AP and leaves figures of two classes."""
 
-    last: Figures | None = None
+    def __init__(self, figures: Figures | None = None) -> None:
+        self.figures = figures or Figures()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.last = Figures((ClassRow("cat", 0.25), ClassRow("dog", 0.75)))
+        classes = (ClassMetrics("cat", 1, 3, 0.25, 0.5), ClassMetrics("dog", 2, 4, 0.75, 1.0))
+        self.figures.last = CocoMetrics(*[0.5] * 13, images=4, classes=classes)
         pl_module.log_dict({"val/AP": 0.5, "val/AP50": 0.75})
+
+
+def context(folder: Path, loggers: Sequence[Logger] = (), *, training: bool = True) -> RunContext:
+    """Of a run on the classes of the toys, whose validation split is empty."""
+    nothing = np.zeros(0, np.int64)
+    split = Split(
+        source=folder / "none.json",
+        folder=folder,
+        label_space=SPACE,
+        image_ids=nothing,
+        sizes=np.zeros((0, 2), np.int64),
+        names=PackedStrings(()),
+        starts=np.zeros(1, np.int64),
+        labels=nothing,
+        boxes=np.zeros((0, 4)),
+        areas=np.zeros(0),
+        crowd=np.zeros(0, bool),
+        learnt=np.zeros(0, bool),
+        findings=(),
+    )
+    return RunContext(folder, 0, training, split, SPACE, loggers)
+
+
+TRACKING = {
+    key: {"name": key} for key in ("terms", "gradient_norm", "rates", "dashboard", "timing")
+}
+"""callbacks that measure and send"""
 
 
 def detections(height: int, width: int) -> Detections:

@@ -1,17 +1,16 @@
-"""The Lightning trainer of a run, with its checkpoints."""
+"""The Lightning trainer of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from detbox.console.progress import ConsoleProgress
 from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.errors import SettingError
 from detbox.registry import TRAINERS
@@ -36,7 +35,7 @@ def lightning(
     limit_train_batches: int | float | None = None,
     limit_val_batches: int | float | None = None,
     log_every_n_steps: int = 20,
-    checkpoint_every_n_steps: int = 500,
+    checkpoint_every_n_steps: int | None = None,
     deterministic: bool = False,
     sync_batchnorm: bool = False,
 ) -> pl.Trainer:
@@ -44,8 +43,8 @@ def lightning(
 
     Args:
         folder: of the run.
-        loggers: where figures go; none: no checkpoints either, as in a mere evaluation.
-        callbacks: evaluation, tracking.
+        loggers: where figures go.
+        callbacks: in their order; without one that saves or shows progress, nothing does.
         max_epochs: passes over the training split.
         max_steps: optimizer steps; -1: as many as the epochs hold.
         accelerator: auto, cpu, cuda or mps.
@@ -59,14 +58,13 @@ def lightning(
         limit_train_batches: batches per epoch, or a share below 1.
         limit_val_batches: batches per evaluation, or a share below 1.
         log_every_n_steps: steps from one record to the next.
-        checkpoint_every_n_steps: how many steps a killed run may lose.
+        checkpoint_every_n_steps: read by `callbacks.checkpoints`, whose setting it outranks.
         deterministic: refuse operations that are not.
         sync_batchnorm: batch norms that learn see the pictures of all GPUs.
 
     Raises:
         SettingError: what Lightning says of settings that this machine cannot follow.
     """
-    saving = checkpoints(folder, checkpoint_every_n_steps) if loggers else []
     try:
         return pl.Trainer(
             max_epochs=max_epochs,
@@ -86,23 +84,13 @@ def lightning(
             sync_batchnorm=sync_batchnorm,
             default_root_dir=folder,
             logger=list(loggers),
-            callbacks=[ConsoleProgress(), *callbacks, *saving],
+            callbacks=list(callbacks),
             plugins=[AtomicCheckpointIO()],
-            enable_checkpointing=bool(saving),
+            enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
+            enable_progress_bar=any(isinstance(each, ProgressBar) for each in callbacks),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError) as error:
         raise SettingError(f"trainer: {error}") from error
-
-
-def checkpoints(folder: Path, every_n_steps: int) -> list[ModelCheckpoint]:
-    """`best.ckpt` by validation AP; `last.ckpt` after each validation and every so many steps.
-
-    A file is replaced only when the new one is complete, so a killed run always leaves one.
-    """
-    common: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor="val/AP", mode="max", save_last=True, **common)
-    last = ModelCheckpoint(filename="last", every_n_train_steps=every_n_steps, **common)
-    return [best, last]

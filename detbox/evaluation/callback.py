@@ -9,8 +9,9 @@ from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.evaluation.coco import CocoEvaluator
-from detbox.evaluation.metrics import CocoMetrics
+from detbox.figures import CocoMetrics, Figures
 from detbox.structures import Batch, Detections
 
 logger = logging.getLogger("detbox")
@@ -25,15 +26,14 @@ class CocoEvaluation(Callback):
     Args:
         evaluator: knows annotation file and classes.
         folder: of the run.
+        figures: where those of the last validation are left for others.
     """
 
-    last: CocoMetrics | None
-    """the figures of the last validation, the same on every rank; None before the first"""
-
-    def __init__(self, evaluator: CocoEvaluator, folder: Path) -> None:
+    def __init__(self, evaluator: CocoEvaluator, folder: Path, figures: Figures) -> None:
         self.evaluator = evaluator
         self.folder = folder
-        self.last = None
+        self.figures = figures
+        figures.promised = True
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the previous epoch."""
@@ -57,13 +57,14 @@ class CocoEvaluation(Callback):
             return
         self.evaluator.gather()
         mine = self._compute(trainer) if trainer.is_global_zero else None
-        self.last = cast("CocoMetrics", trainer.strategy.broadcast(mine))
-        figures = {f"val/{name}": value for name, value in self.last.scalars().items()}
-        pl_module.log_dict(figures, sync_dist=True)
+        metrics = cast("CocoMetrics", trainer.strategy.broadcast(mine))
+        self.figures.last = metrics
+        logged = {f"val/{name}": value for name, value in metrics.scalars().items()}
+        pl_module.log_dict(logged, sync_dist=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the last detections."""
-        if trainer.is_global_zero and self.last is not None:
+        if trainer.is_global_zero and self.figures.last is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.evaluator.results())
             (self.folder / "detections.json").write_text(text, encoding="utf-8")
@@ -75,3 +76,10 @@ class CocoEvaluation(Callback):
         if limited:
             logger.warning("limit_val_batches: only the %d images seen are scored", metrics.images)
         return metrics
+
+
+@register_callback("evaluation", Stage.EVALUATION)
+def evaluation(context: RunContext) -> list[CocoEvaluation]:
+    """COCO figures after each validation, and `detections.json` at the end."""
+    evaluator = CocoEvaluator(context.truth, context.label_space)
+    return [CocoEvaluation(evaluator, context.folder, context.figures)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+
+from detbox.figures import ClassMetrics, CocoMetrics
 
 UNDEFINED = -1.0
 """pycocotools' value where there is no object to find"""
@@ -28,43 +28,6 @@ _MEANING = {
     "AP50_nms": ("0.50", "all", 100),
 }
 """IoU, area in square pixels and detections per image of each figure"""
-
-
-class ClassMetrics(NamedTuple):
-    """The figures of one class."""
-
-    name: str
-    category_id: int
-    boxes: int
-    """objects to find, crowd regions left out"""
-    AP: float
-    AP50: float
-
-
-class CocoMetrics(NamedTuple):
-    """The 12 COCO numbers in [0, 1]; `UNDEFINED` where there is no object of that size."""
-
-    AP: float
-    AP50: float
-    AP75: float
-    AP_small: float
-    AP_medium: float
-    AP_large: float
-    AR1: float
-    AR10: float
-    AR100: float
-    AR_small: float
-    AR_medium: float
-    AR_large: float
-    AP50_nms: float
-    """AP50 after class-agnostic suppression at IoU 0.6: what it gains is lost to duplicates"""
-    images: int
-    """images evaluated"""
-    classes: tuple[ClassMetrics, ...]
-
-    def scalars(self) -> dict[str, float]:
-        """Name -> figure, for a logger: the 12 numbers and `AP50_nms`."""
-        return {name: getattr(self, name) for name in _MEANING}
 
 
 def tables(metrics: CocoMetrics) -> Group:

@@ -17,7 +17,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.errors import CommError
 
 from detbox.errors import MachineError
+from detbox.figures import ClassMetrics, Figures
 from detbox.structures import Batch, LabelSpace
+from detbox.tracking.loggers import Finishing
 from detbox.tracking.panels import Panel, panel
 
 Mode = Literal["auto", "online", "offline", "disabled"]
@@ -67,7 +69,7 @@ def wandb_logger(
     return RunLogger(experiment=run, project=init.get("project"), save_dir=folder)
 
 
-class RunLogger(WandbLogger):
+class RunLogger(Finishing, WandbLogger):
     """Lightning's W&B logger, but whatever befalls W&B, the training goes on."""
 
     _lost = False
@@ -94,15 +96,16 @@ class RunLogger(WandbLogger):
 class WandbDashboard(pl.Callback):
     """Panels of the same validation images with true and found boxes, and a table of class APs.
 
-    Both are logged after each validation, as `panels/image_<id>` and `val/classes`. The table needs
-    a callback with an attribute `last` that has `classes`, one named tuple per class.
+    Both are logged after each validation, as `panels/image_<id>` and `val/classes`.
 
     Args:
+        figures: of the run; the table needs them.
         num_images: the first images of the validation set (in a distributed run: of rank 0).
         threshold: least score of a box that is drawn.
     """
 
-    def __init__(self, num_images: int = 8, threshold: float = 0.3) -> None:
+    def __init__(self, figures: Figures, num_images: int = 8, threshold: float = 0.3) -> None:
+        self.figures = figures
         self.num_images = num_images
         self.threshold = threshold
         self._panels: list[Panel] = []
@@ -131,7 +134,8 @@ class WandbDashboard(pl.Callback):
         """Send panels and table."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        rows = _class_rows(trainer.callbacks)  # type: ignore[attr-defined]
+        last = self.figures.last
+        rows = last.classes if last else ()
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 shown = {f"panels/{p.name}": _image(p) for p in self._panels}
@@ -143,7 +147,7 @@ def _image(drawn: Panel) -> wandb.Image:
     return wandb.Image(drawn.pixels, caption=drawn.name, boxes=drawn.boxes)
 
 
-def _table(rows: Sequence[Any], logger: RunLogger) -> wandb.Table:
+def _table(rows: Sequence[ClassMetrics], logger: RunLogger) -> wandb.Table:
     """A table of named tuples that W&B stores as a file of the run."""
     table = wandb.Table(columns=list(rows[0]._fields), data=[list(row) for row in rows])
     # An unbound table becomes an artifact, and then `log` waits for the server and may fail.
@@ -190,12 +194,3 @@ def _start(mode: str, **arguments: Any) -> wandb.Run:
 
 def _upload(run: wandb.Run) -> str:
     return f"`wandb sync {run.settings.sync_dir}` uploads it"
-
-
-def _class_rows(callbacks: Sequence[pl.Callback]) -> Sequence[Any]:
-    """One named tuple per class, from whichever callback evaluates; empty if none does."""
-    for callback in callbacks:
-        rows = getattr(getattr(callback, "last", None), "classes", None)
-        if rows:
-            return tuple(rows)
-    return ()

@@ -6,6 +6,7 @@ W&B is imported only when it is asked for.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +15,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
+from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.registry import LOGGERS
-from detbox.tracking.gradients import GradientNorm
-from detbox.tracking.terms import TermsLogger
-from detbox.tracking.timing import StepTimer
 
 
 def build_loggers(
@@ -38,25 +37,37 @@ def build_loggers(
     return loggers
 
 
-def tracking_callbacks(loggers: Sequence[Logger]) -> list[Callback]:
-    """Everything that measures and logs a training run; put them last in the trainer's list.
+class Finishing(ABC):
+    """A logger whose run has an end of its own."""
 
-    Args:
-        loggers: of the trainer; the W&B dashboard comes only with a W&B logger.
-    """
-    callbacks: list[Callback] = [TermsLogger(), GradientNorm(), LearningRateMonitor("step")]
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        from detbox.tracking.dashboard import WandbDashboard
-
-        callbacks.append(WandbDashboard())
-    return [*callbacks, StepTimer()]
+    @abstractmethod
+    def finish(self, *, failed: bool = False) -> None:
+        """End the run."""
 
 
 def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
     """End the W&B run, so that the next job of a multirun gets its own; CSV needs no end."""
     for logger in loggers:
-        if hasattr(logger, "finish"):
+        if isinstance(logger, Finishing):
             logger.finish(failed=failed)
+
+
+@register_callback("rates", Stage.STEP)
+def rates(context: RunContext) -> list[LearningRateMonitor]:
+    """The learning rate of each group of parameters."""
+    return [LearningRateMonitor("step")] if context.loggers else []
+
+
+@register_callback("dashboard", Stage.DISPLAY)
+def dashboard(
+    context: RunContext, *, num_images: int = 8, threshold: float = 0.3
+) -> list[Callback]:
+    """Panels and class figures, where there is a W&B run to show them."""
+    if not any(isinstance(logger, WandbLogger) for logger in context.loggers):
+        return []
+    from detbox.tracking.dashboard import WandbDashboard
+
+    return [WandbDashboard(context.figures, num_images, threshold)]
 
 
 @LOGGERS.register("csv")

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from detbox.annotations import Source, read_coco
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
+from detbox.figures import Figures
 from detbox.structures import Batch, Detections, ImageBatch, LabelSpace, Targets
 
 SPACE = LabelSpace(("cat", "dog"), (3, 5))
@@ -63,7 +64,8 @@ def callback(folder: Path) -> CocoEvaluation:
     images = [{"id": i, "file_name": f"{i}.jpg", **size} for i in range(IMAGES)]
     path = folder / "annotations.json"
     path.write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
-    return CocoEvaluation(CocoEvaluator(read_coco(Source(folder, path)), SPACE), folder / "run")
+    evaluator = CocoEvaluator(read_coco(Source(folder, path)), SPACE)
+    return CocoEvaluation(evaluator, folder / "run", Figures())
 
 
 def trainer(folder: Path, *callbacks: Any, **settings: Any) -> Trainer:
@@ -80,12 +82,12 @@ def test_figures_are_logged_and_a_checkpoint_may_watch_them(tmp_path: Path) -> N
     best = ModelCheckpoint(tmp_path / "best", monitor="val/AP", mode="max")
     run = trainer(tmp_path, evaluation, best)
     run.fit(Guesser(), loader(), loader())
-    assert evaluation.last is not None
-    assert evaluation.last.images == IMAGES
-    for name, value in evaluation.last.scalars().items():
+    assert evaluation.figures.last is not None
+    assert evaluation.figures.last.images == IMAGES
+    for name, value in evaluation.figures.last.scalars().items():
         assert run.callback_metrics[f"val/{name}"].item() == pytest.approx(value)
-    assert best.best_model_score == pytest.approx(evaluation.last.AP)
-    assert evaluation.last.AR100 == 0.5
+    assert best.best_model_score == pytest.approx(evaluation.figures.last.AP)
+    assert evaluation.figures.last.AR100 == 0.5
 
 
 def test_the_last_detections_are_written_after_a_fit(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_sanity_check_logs_nothing(tmp_path: Path) -> None:
     run.fit(Guesser(), loader(), loader())
     run = trainer(tmp_path, evaluation, enable_checkpointing=False, check_val_every_n_epoch=9)
     run.fit(Guesser(), loader(), loader())
-    assert evaluation.last is None
+    assert evaluation.figures.last is None
     assert not run.callback_metrics
     assert not (tmp_path / "run").exists()
 
@@ -123,8 +125,8 @@ def test_a_limited_run_scores_what_it_saw_and_says_so(
     images = 1 if limit == 1 else 2
     run.validate(Guesser(), loader(), verbose=False)
     assert f"only the {images} images seen" in caplog.text
-    assert evaluation.last is not None
-    assert evaluation.last.images == images
+    assert evaluation.figures.last is not None
+    assert evaluation.figures.last.images == images
 
 
 @pytest.mark.slow
@@ -134,7 +136,7 @@ def test_two_processes_give_the_figures_of_one(tmp_path: Path) -> None:
     both = callback(tmp_path)
     run = trainer(tmp_path, both, strategy="ddp_spawn", devices=2)
     (logged,) = run.validate(Guesser(), loader(), verbose=False)
-    assert alone.last is not None
-    assert logged["val/AP"] == pytest.approx(alone.last.AP)
+    assert alone.figures.last is not None
+    assert logged["val/AP"] == pytest.approx(alone.figures.last.AP)
     written = json.loads((tmp_path / "run/detections.json").read_text())
     assert [entry["image_id"] for entry in written] == list(range(IMAGES))

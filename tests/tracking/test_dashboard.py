@@ -96,8 +96,8 @@ def test_class_table_follows_each_validation(offline: tuple[OfflineRun, Path, st
     run, _, _ = offline
     assert sum("val/classes" in row for row in run.history) == 2
     stored = json.loads(run.file(run.row("val/classes")["val/classes"]["path"]).read_text())
-    assert stored["columns"] == ["name", "AP"]
-    assert stored["data"] == [["cat", 0.25], ["dog", 0.75]]
+    assert stored["columns"] == ["name", "category_id", "boxes", "AP", "AP50"]
+    assert stored["data"] == [["cat", 1, 3, 0.25, 0.5], ["dog", 2, 4, 0.75, 1.0]]
 
 
 def test_panels_show_true_and_found_boxes_on_the_unpadded_image(

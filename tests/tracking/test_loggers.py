@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from training_toys import ToyModule, loader, trainer
+from training_toys import TRACKING, ToyModule, context, loader, trainer
 
+from detbox.callbacks import assemble
 from detbox.console.lines import quiet
-from detbox.tracking.loggers import LOGGERS, build_loggers, close_loggers, tracking_callbacks
+from detbox.tracking.loggers import LOGGERS, build_loggers, close_loggers
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"
 
@@ -44,11 +45,12 @@ import sys
 sys.modules["wandb"] = None  # importing it now raises ImportError
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from training_toys import ToyModule, loader, trainer
-from detbox.tracking.loggers import build_loggers, close_loggers, tracking_callbacks
+from training_toys import TRACKING, ToyModule, context, loader, trainer
+from detbox.callbacks import assemble
+from detbox.tracking.loggers import build_loggers, close_loggers
 folder = Path({str(tmp_path)!r})
 loggers = build_loggers({{"name": "csv"}}, folder, {{}})
-fit = trainer(folder, logger=loggers, callbacks=tracking_callbacks(loggers))
+fit = trainer(folder, logger=loggers, callbacks=assemble(TRACKING, context(folder, loggers)))
 fit.fit(ToyModule(), loader(1), loader(1))
 close_loggers(loggers)
 """
@@ -60,7 +62,9 @@ close_loggers(loggers)
 def test_csv_run_keeps_config_and_every_figure(tmp_path: Path) -> None:
     quiet()
     loggers = build_loggers({"name": "csv"}, tmp_path, {"model": {"name": "dino"}})
-    fit = trainer(tmp_path, logger=loggers, callbacks=tracking_callbacks(loggers))
+    fit = trainer(
+        tmp_path, logger=loggers, callbacks=assemble(TRACKING, context(tmp_path, loggers))
+    )
     fit.fit(ToyModule(), loader(2), loader(1))
     close_loggers(loggers)
     assert yaml.safe_load((tmp_path / "hparams.yaml").read_text()) == {"model": {"name": "dino"}}

@@ -1,0 +1,33 @@
+"""Checkpoints of a training run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from detbox.callbacks import RunContext, Stage, register_callback
+
+
+@register_callback("checkpoints", Stage.SAVING)
+def checkpoints(context: RunContext, *, every_n_steps: int = 500) -> list[ModelCheckpoint]:
+    """`best.ckpt` by validation AP; `last.ckpt` after each validation and every so many steps.
+
+    A file is replaced only when the new one is complete, so a killed run always leaves one.
+
+    Args:
+        context: without an evaluation there is no best one.
+        every_n_steps: how many steps a killed run may lose.
+    """
+    if not context.training:
+        return []
+    common: dict[str, Any] = {
+        "dirpath": context.folder / "checkpoints",
+        "enable_version_counter": False,
+    }
+    every = context.save_every or every_n_steps
+    last = ModelCheckpoint(filename="last", every_n_train_steps=every, **common)
+    if not context.figures.promised:
+        return [last]
+    best = ModelCheckpoint(filename="best", monitor="val/AP", mode="max", save_last=True, **common)
+    return [best, last]

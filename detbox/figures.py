@@ -1,0 +1,59 @@
+"""The figures of an evaluation, and where whoever shows them finds the last ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+SCALARS = (
+    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
+    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large", "AP50_nms"),
+)
+"""names of the figures that are one number"""
+
+
+class ClassMetrics(NamedTuple):
+    """The figures of one class."""
+
+    name: str
+    category_id: int
+    boxes: int
+    """objects to find, crowd regions left out"""
+    AP: float
+    AP50: float
+
+
+class CocoMetrics(NamedTuple):
+    """The 12 COCO numbers in [0, 1]; `UNDEFINED` where there is no object of that size."""
+
+    AP: float
+    AP50: float
+    AP75: float
+    AP_small: float
+    AP_medium: float
+    AP_large: float
+    AR1: float
+    AR10: float
+    AR100: float
+    AR_small: float
+    AR_medium: float
+    AR_large: float
+    AP50_nms: float
+    """AP50 after class-agnostic suppression at IoU 0.6: what it gains is lost to duplicates"""
+    images: int
+    """images evaluated"""
+    classes: tuple[ClassMetrics, ...]
+
+    def scalars(self) -> dict[str, float]:
+        """Name -> figure, for a logger: the 12 numbers and `AP50_nms`."""
+        return dict(zip(SCALARS, self[:13], strict=True))
+
+
+@dataclass
+class Figures:
+    """What evaluation writes and others read."""
+
+    promised: bool = False
+    """whether a callback of this run evaluates"""
+    last: CocoMetrics | None = None
+    """of the last validation, the same on every rank; None before the first"""
