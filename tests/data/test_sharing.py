@@ -8,10 +8,11 @@ import pytest
 
 import detbox
 from detbox import tasks
-from detbox.build import build_data, build_trainer
+from detbox.build import build_data
 from detbox.data.dataset import Loading
 from detbox.data.sharing import StepBatch, share
 from detbox.errors import SettingError
+from detbox.registry import TRAINERS
 
 SMALL = ("data.image_size=64", "data.train_images=12", "data.val_images=5")
 CPU = ("trainer.accelerator=cpu", "trainer.devices=1")
@@ -79,7 +80,7 @@ def test_a_run_takes_its_share_and_says_so(
 ) -> None:
     cfg = detbox.compose(*SMALL, *CPU, "data.batch_size=4", *given)
     data = build_data(cfg)
-    tasks.share_step(cfg, data, build_trainer(cfg, tmp_path, [], []))
+    tasks.share_step(cfg, data, TRAINERS.build(cfg.trainer, tmp_path, [], []))
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(lines)
     assert all(line.startswith(start) for line, start in zip(printed, lines, strict=True))

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from training_toys import ToyEvaluation, ToyModule, loader
+from training_toys import ToyEvaluation, ToyModule, context, loader
 
 from detbox.console.lines import quiet
 from detbox.engine.atomic import AtomicCheckpointIO
+from detbox.engine.checkpoints import checkpoints
 from detbox.engine.trainer import lightning
 
 
@@ -66,7 +67,10 @@ def test_the_trainer_saves_this_way(
     quiet()
     settings: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "precision": precision}
     loggers = [CSVLogger(tmp_path, name="", version="")]
-    trainer = lightning(tmp_path, loggers, [ToyEvaluation()], devices=1, **settings)
+    run = context(tmp_path, loggers)
+    run.figures.promised = True
+    callbacks = [ToyEvaluation(run.figures), *checkpoints(run)]
+    trainer = lightning(tmp_path, loggers, callbacks, devices=1, **settings)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
     trainer.fit(ToyModule(), loader(2), loader(1))
     assert names(tmp_path / "checkpoints") == ["best.ckpt", "last.ckpt"]
