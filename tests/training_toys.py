@@ -101,9 +101,9 @@ class ToyEvaluation(pl.Callback):
         self.figures = figures or Figures()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        figures: Any = [0.5] * 13
         classes = (ClassMetrics("cat", 1, 3, 0.25, 0.5), ClassMetrics("dog", 2, 4, 0.75, 1.0))
-        self.figures.last = CocoMetrics(*figures, images=4, classes=classes)
+        half: Any = [0.5] * 13
+        self.figures.last = CocoMetrics(*half, 4, classes)
         pl_module.log_dict({"val/AP": 0.5, "val/AP50": 0.75})
 
 

@@ -87,7 +87,9 @@ def test_a_run_takes_its_share_and_says_so(
     assert len(data.train_dataloader()) == length
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in Path("conf/experiment").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in (Path(__file__).parents[2] / "conf/experiment").glob("*.yaml"))
+)
 def test_a_recipe_on_its_own_machine_needs_no_advice(name: str) -> None:
     cfg = detbox.compose(f"experiment={name}")
     devices = cfg.trainer.devices if isinstance(cfg.trainer.devices, int) else 1
