@@ -15,6 +15,7 @@ from detbox.errors import SettingError
 from detbox.registry import TRAINERS
 
 SMALL = ("data.image_size=64", "data.train_images=12", "data.val_images=5")
+RECIPES = sorted(p.stem for p in Path(__file__).parents[2].glob("conf/experiment/*.yaml"))
 CPU = ("trainer.accelerator=cpu", "trainer.devices=1")
 
 
