@@ -20,6 +20,7 @@ from detbox.engine.optimization import Optimization
 from detbox.errors import SettingError
 from detbox.evaluation import callback, pictures
 from detbox.models.detector import Detector
+from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.postprocess import Postprocess
 from detbox.registry import (
     BACKBONES,
@@ -62,13 +63,26 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
     Raises:
         hydra.errors.HydraException: an option, a key or a value that the schemas do not know.
+        MissingFileError: a plug-in that is named is not installed.
     """
+    load_plugins(named_in(overrides))
     with initialize_config_module("detbox.conf", version_base="1.3"):
         return hydra_compose(config_name, overrides=list(overrides))
 
 
+def plugins_of(cfg: DictConfig) -> list[str]:
+    """The plug-ins that a configuration names; those of old files name none."""
+    named = cfg.get(SETTING) or ()
+    return [named] if isinstance(named, str) else list(named)
+
+
 def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
-    """Backbone, neck and model of a configuration, on random weights."""
+    """Backbone, neck and model of a configuration, on random weights.
+
+    Raises:
+        MissingFileError: the configuration is a file's, and a plug-in of its is not installed.
+    """
+    load_stored(plugins_of(cfg))
     backbone = BACKBONES.build(cfg.backbone)
     neck = NECKS.build(cfg.neck, backbone.channels, backbone.strides)
     return MODELS.build(cfg.model, backbone, neck, num_classes)
@@ -103,6 +117,7 @@ def build_postprocess(cfg: DictConfig) -> Postprocess:
 
 def build_dataset(cfg: DictConfig) -> DataSet:
     """The data set of a configuration; no file is opened."""
+    load_stored(plugins_of(cfg))
     return DATA.build(cfg.data)
 
 

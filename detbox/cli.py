@@ -22,6 +22,7 @@ from detbox import tasks
 from detbox.console.lines import quiet
 from detbox.errors import DetboxError, MachineError, SettingError
 from detbox.explain import explain
+from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.runfile import RunCheckpoint
 
 CONF = "pkg://detbox.conf"
@@ -79,6 +80,7 @@ def _run(command: Callable[[], Any], name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     quiet()
     try:
+        load_plugins(named_in(sys.argv[1:]))
         if name == "evaluate":
             sys.argv = _with_data_of_checkpoint(sys.argv)
         command()
@@ -152,7 +154,9 @@ def _with_data_of_checkpoint(arguments: list[str]) -> list[str]:
     given = {key: value for key, _, value in (each.partition("=") for each in arguments[1:])}
     if "data" in given or not given.get("ckpt"):
         return arguments
-    name = RunCheckpoint.read(given["ckpt"]).config["data"]["name"]
+    config = RunCheckpoint.read(given["ckpt"]).config
+    load_stored(config.get(SETTING) or ())
+    name = config["data"]["name"]
     return [arguments[0], f"data={name}", *arguments[1:]]
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
 from detbox import ops
-from detbox.build import build_data, build_module, load_backbone, number, plain
+from detbox.build import build_data, build_module, load_backbone, number, plain, plugins_of
 from detbox.callbacks import RunContext, assemble
 from detbox.console.lines import say
 from detbox.conversion import convert, start_from
@@ -21,6 +21,7 @@ from detbox.data.paths import absolute, with_companions
 from detbox.engine.module import DetectionModule
 from detbox.errors import SettingError
 from detbox.evaluation.metrics import tables
+from detbox.plugins import load_plugins
 from detbox.predictor import find_images, load, predict_to_folder
 from detbox.registry import TRAINERS
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
@@ -133,9 +134,10 @@ def with_data(run: DictConfig, cfg: DictConfig, given: Sequence[str]) -> DictCon
 
 
 def settled(cfg: DictConfig) -> DictConfig:
-    """The configuration with absolute data paths, so that its checkpoint works anywhere."""
+    """With absolute data paths and all plug-ins, so that its checkpoint works anywhere."""
     cfg = cfg.copy()
     cfg.data.update(absolute(cfg.data))
+    cfg.plugins = load_plugins(plugins_of(cfg))
     return cfg
 
 

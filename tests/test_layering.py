@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "figures"),
+    ("plugins",),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
     ("callbacks",),
@@ -54,7 +55,7 @@ ALLOWED = {
         "build",
         "tasks",
     },
-    "hydra": {"registry", "build", "explain", "cli", "tracking"},
+    "hydra": {"registry", "plugins", "build", "explain", "cli", "tracking"},
     "wandb": {"tracking"},
 }
 
