@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points, packages_distributions
 from importlib.util import find_spec
@@ -75,9 +76,8 @@ def load_stored(named: Iterable[str]) -> None:
     Raises:
         MissingFileError: a module is neither installed nor imported.
     """
-    distributed = packages_distributions()
     for module in named:
-        if module not in sys.modules and module.partition(".")[0] not in distributed:
+        if module not in sys.modules and module.partition(".")[0] not in _distributed():
             raise MissingFileError(
                 f"the checkpoint needs the plug-in {module!r}, which is not installed here: "
                 f"pip install {module.partition('.')[0]}, or name it yourself: {VARIABLE}={module}"
@@ -99,6 +99,12 @@ def named_in(overrides: Sequence[str]) -> list[str]:
     return found
 
 
+@cache
+def _distributed() -> frozenset[str]:
+    return frozenset(packages_distributions())
+
+
+@cache
 def _installed() -> list[str]:
     return sorted(point.module for point in entry_points(group=GROUP))
 

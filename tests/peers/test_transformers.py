@@ -81,7 +81,8 @@ def assert_equal_gradients(both: Pair, name: str) -> None:
     for each, parameter in own.items():
         scale = float(expected[each].abs().max())
         found = gradient(parameter)
-        assert torch.allclose(found, expected[each], rtol=1e-3, atol=1e-6 + 1e-4 * scale), each
+        # A bias before a norm learns next to nothing: what is left there is float32 noise.
+        assert torch.allclose(found, expected[each], rtol=1e-3, atol=3e-6 + 1e-4 * scale), each
 
 
 def gradient(parameter: Tensor) -> Tensor:
