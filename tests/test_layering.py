@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,10 @@ def test_frameworks_stay_on_their_floors(file: Path) -> None:
 
 def test_every_room_has_a_floor() -> None:
     assert {room_of(file) for file in FILES} == set(FLOOR_OF)
+
+
+def test_every_room_is_in_the_wheel() -> None:
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    rooms = {f"detbox.{file.parent.name}" for file in PACKAGE.glob("*/__init__.py")}
+    assert set(re.findall(r'"(.*)"', listed)) == {"detbox", "detbox.conf"} | rooms
