@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -78,6 +79,9 @@ def _run(command: Callable[[], Any], name: str) -> None:
     """Run a Hydra command; what a person can mend ends it with one message and no traceback."""
     # Hydra would print and exit by itself; with this it raises, and the message is ours.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    if "--version" in sys.argv[1:]:
+        print(f"detbox {version('detbox')}")
+        return
     quiet()
     try:
         load_plugins(named_in(sys.argv[1:]))

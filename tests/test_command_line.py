@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_a_mistake_ends_in_one_message(
     assert len(errors.splitlines()) == 1
     assert told in errors
     assert "Traceback" not in output
+
+
+def test_the_version_is_that_of_detbox(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "--version"])
+    cli.train()
+    assert capsys.readouterr().out == f"detbox {version('detbox')}\n"
 
 
 @pytest.mark.slow
