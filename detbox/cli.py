@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -60,7 +61,7 @@ def _train(cfg: DictConfig) -> dict[str, float]:
 def _evaluate(cfg: DictConfig) -> dict[str, float]:
     overrides = HydraConfig.get().overrides.task
     with _one_message():
-        return tasks.evaluate(cfg, _folder(), [each.partition("=")[0] for each in overrides])
+        return tasks.evaluate(cfg, _folder(), list(_typed(overrides)))
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="predict")
@@ -155,13 +156,23 @@ def _folder() -> Path:
 
 def _with_data_of_checkpoint(arguments: list[str]) -> list[str]:
     """Choose the data set that the checkpoint was trained on, unless one is given."""
-    given = {key: value for key, _, value in (each.partition("=") for each in arguments[1:])}
+    given = _typed(arguments[1:])
     if "data" in given or not given.get("ckpt"):
         return arguments
-    config = RunCheckpoint.read(given["ckpt"]).config
+    config = RunCheckpoint.read(str(given["ckpt"])).config
     load_stored(config.get(SETTING) or ())
     name = config["data"]["name"]
     return [arguments[0], f"data={name}", *arguments[1:]]
+
+
+def _typed(arguments: Sequence[str]) -> dict[str, Any]:
+    """Keys and values of the overrides among a command line's arguments, as Hydra reads them."""
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        with suppress(HydraException):  # flags, and what Hydra itself will refuse
+            override = OverridesParser.create().parse_override(argument)
+            found[override.key_or_group] = override.value()
+    return found
 
 
 def _refuse_nested_launch(trainer: DictConfig) -> None:

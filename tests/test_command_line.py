@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import MODEL, TINY, TRAINER, run
 
-from detbox import cli
+from detbox import cli, tasks
+from detbox.runfile import RunCheckpoint
+from detbox.structures import LabelSpace
 
 WRONG = [
     (["model=dinoo"], "did you mean 'dino'"),
@@ -59,6 +63,24 @@ def test_the_version_is_that_of_detbox(
     monkeypatch.setattr("sys.argv", ["train.py", "--version"])
     cli.train()
     assert capsys.readouterr().out == f"detbox {version('detbox')}\n"
+
+
+@pytest.mark.parametrize("name", ["a=b", "a b", "a[1]", "ü~"])
+def test_evaluate_finds_checkpoints_under_any_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name / "best.ckpt"
+    space = LabelSpace(("disk",), (1,))
+    RunCheckpoint({"data": {"name": "coco"}}, space, {}).write(path)
+    seen: list[Any] = []
+    monkeypatch.setattr(tasks, "evaluate", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr("sys.argv", ["evaluate.py", f"ckpt='{path}'", "+data.root=x"])
+    monkeypatch.chdir(tmp_path)
+    with suppress(SystemExit):
+        cli.evaluate()
+    ((cfg, _, given),) = seen
+    assert (cfg.ckpt, cfg.data.name) == (str(path), "coco")
+    assert set(given) == {"data", "ckpt", "data.root"}
 
 
 @pytest.mark.slow
