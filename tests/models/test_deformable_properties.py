@@ -197,3 +197,19 @@ def _last_biases(detector: Detector) -> list[Tensor]:
     """Biases of the last layer of every box head of the decoder."""
     named = detector.decoder.heads.named_parameters()
     return [bias.detach() for name, bias in named if name.endswith("layers.2.bias")]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("deformable_detr", 1e-5),
+        ("dab_deformable_detr", 1e-3),
+        ("dn_deformable_detr", 1e-3),
+    ],
+)
+def test_refinement_clamps_at_the_published_share(name: str, least: float) -> None:
+    decoder = (small(name, refine=True) if name == "deformable_detr" else small(name)).decoder
+    far = torch.full((1, 8, 4), -30.0)
+    offsets = decoder.heads.locate(0, torch.zeros(1, 8, 32))
+    boxes, _, _ = decoder.refine(decoder.heads, 0, far, torch.zeros(1, 8, 32), far)
+    torch.testing.assert_close((boxes - offsets).exp(), torch.full((1, 8, 4), least))
