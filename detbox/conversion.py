@@ -19,7 +19,8 @@ from detbox.messages import near, some
 from detbox.models.detector import Detector
 from detbox.official.classes import given_label_space, official_label_space
 from detbox.official.files import read_official
-from detbox.official.layouts import LAYOUTS, official_names
+from detbox.official.layouts import official_names
+from detbox.official.registry import LAYOUTS
 from detbox.official.state import advice_on, layout_for, load_official, save_official
 from detbox.pickles import read_safely, write_whole
 from detbox.predictor import load

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from detbox.official.detr import DECODER_BLOCKS, ENCODER
+from detbox.official.detrex import backbone_name
+from detbox.official.registry import Layout, Rules, register_layout
 
 _LAYER = r"decoder\.layers\.(\d+)"
 _THEIRS = r"transformer.decoder.layers.\1"
 
-SPLIT_ATTENTION: tuple[tuple[str, tuple[str, ...]], ...] = (
+SPLIT_ATTENTION: Rules = (
     (rf"{_LAYER}\.self_attention\.query_content\.", (rf"{_THEIRS}.sa_qcontent_proj.",)),
     (rf"{_LAYER}\.self_attention\.query_position\.", (rf"{_THEIRS}.sa_qpos_proj.",)),
     (rf"{_LAYER}\.self_attention\.key_content\.", (rf"{_THEIRS}.sa_kcontent_proj.",)),
@@ -24,7 +26,7 @@ SPLIT_ATTENTION: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """attention whose content and position have projections of their own"""
 
-NAMES = (
+NAMES: Rules = (
     *ENCODER,
     (r"query_source\.position\.", (r"query_embed.",)),
     (r"query_source\.point_head\.", (r"transformer.decoder.ref_point_head.",)),
@@ -33,13 +35,13 @@ NAMES = (
     *DECODER_BLOCKS,
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.",)),
 )
-"""Atten4Vis/ConditionalDETR; see `detbox.official.layouts.Rules`"""
+"""Atten4Vis/ConditionalDETR"""
 
 _ENCODER, _THEIR_ENCODER = r"encoder\.layers\.(\d+)", r"transformer.encoder.layers.\1"
 _SELF, _THEIR_SELF = rf"{_LAYER}\.self_attention", rf"{_THEIRS}.attentions.0"
 _CROSS, _THEIR_CROSS = rf"{_LAYER}\.cross_attention", rf"{_THEIRS}.attentions.1"
 
-DETREX: tuple[tuple[str, tuple[str, ...]], ...] = (
+DETREX: Rules = (
     (r"neck\.projection\.", (r"input_proj.",)),
     (rf"{_ENCODER}\.attention\.", (rf"{_THEIR_ENCODER}.attentions.0.attn.",)),
     (rf"{_ENCODER}\.attention_norm\.", (rf"{_THEIR_ENCODER}.norms.0.",)),
@@ -67,4 +69,7 @@ DETREX: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"decoder\.heads\.class_head\.", (r"class_embed.",)),
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.",)),
 )
-"""detrex; see `detbox.official.layouts.Rules`"""
+"""IDEA-Research/detrex"""
+
+register_layout("conditional_detr", Layout(NAMES, rank=1))
+register_layout("conditional_detr_detrex", Layout(DETREX, backbone_name))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from detbox.official.deformable_detr import HEADS, TRANSFORMER
+from detbox.official.registry import Layout, Rules, register_layout
 
-NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+NAMES: Rules = (
     *TRANSFORMER,
     (r"query_source\.content\.", (r"tgt_embed.",)),
     (r"query_source\.anchors\.", (r"refpoint_embed.",)),
@@ -12,4 +13,5 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"decoder\.position\.scale\.", (r"transformer.decoder.query_scale.",)),
     *HEADS,
 )
-"""See `detbox.official.layouts.Rules`."""
+
+register_layout("dab_deformable_detr", Layout(NAMES))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from detbox.official.conditional_detr import SPLIT_ATTENTION
 from detbox.official.detr import DECODER_BLOCKS, ENCODER
+from detbox.official.registry import Layout, Rules, register_layout
 
-NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+NAMES: Rules = (
     *ENCODER,
     (r"encoder\.scale\.", (r"transformer.encoder.query_scale.",)),
     (r"query_source\.anchors\.", (r"refpoint_embed.",)),
@@ -17,4 +18,6 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *DECODER_BLOCKS,
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.", r"transformer.decoder.bbox_embed.")),
 )
-"""one box head, which the decoder holds too; see `detbox.official.layouts.Rules`"""
+"""one box head, which the decoder holds too"""
+
+register_layout("dab_detr", Layout(NAMES))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-TRANSFORMER: tuple[tuple[str, tuple[str, ...]], ...] = (
+from detbox.official.registry import Layout, Rules, register_layout
+
+TRANSFORMER: Rules = (
     (r"neck\.projections\.(\d+)\.([01])\.", (r"input_proj.\1.\2.",)),
     (r"encoder\.level_embed", (r"transformer.level_embed",)),
     (r"encoder\.layers\.(\d+)\.attention\.", (r"transformer.encoder.layers.\1.self_attn.",)),
@@ -27,12 +29,12 @@ TRANSFORMER: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """neck, encoder and decoder layers of all deformable models"""
 
-_QUERIES = (
+_QUERIES: Rules = (
     (r"query_source\.embedding\.", (r"query_embed.",)),
     (r"query_source\.reference\.", (r"transformer.reference_points.",)),
 )
 
-HEADS = (
+HEADS: Rules = (
     (r"decoder\.heads\.class_heads\.(\d+)\.", (r"class_embed.\1.",)),
     (
         r"decoder\.heads\.box_heads\.(\d+)\.",
@@ -41,18 +43,18 @@ HEADS = (
 )
 """heads of each layer, of which the boxes' are also the decoder's"""
 
-PLAIN = (
+PLAIN: Rules = (
     *TRANSFORMER,
     *_QUERIES,
     (r"decoder\.heads\.class_head\.", (r"class_embed.{layer}.",)),
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.{layer}.",)),
 )
-"""one pair of heads; see `detbox.official.layouts.Rules`"""
+"""one pair of heads"""
 
-REFINE = (*TRANSFORMER, *_QUERIES, *HEADS)
+REFINE: Rules = (*TRANSFORMER, *_QUERIES, *HEADS)
 """iterative refinement"""
 
-TWO_STAGE = (
+TWO_STAGE: Rules = (
     *TRANSFORMER,
     (r"query_source\.proposals\.output\.", (r"transformer.enc_output.",)),
     (r"query_source\.proposals\.norm\.", (r"transformer.enc_output_norm.",)),
@@ -73,3 +75,7 @@ TWO_STAGE = (
     HEADS[1],
 )
 """refinement and two stages: the proposals' heads come after the layers' in the same lists"""
+
+register_layout("deformable_detr", Layout(PLAIN))
+register_layout("deformable_detr_refine", Layout(REFINE))
+register_layout("deformable_detr_two_stage", Layout(TWO_STAGE))

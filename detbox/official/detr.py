@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-ENCODER: tuple[tuple[str, tuple[str, ...]], ...] = (
+from detbox.official.registry import Layout, Rules, register_layout
+
+ENCODER: Rules = (
     (r"neck\.projection\.", (r"input_proj.",)),
     (r"encoder\.layers\.(\d+)\.attention\.", (r"transformer.encoder.layers.\1.self_attn.",)),
     (r"encoder\.layers\.(\d+)\.attention_norm\.", (r"transformer.encoder.layers.\1.norm1.",)),
@@ -14,7 +16,7 @@ ENCODER: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """neck and encoder layers of all dense models"""
 
-DECODER_BLOCKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+DECODER_BLOCKS: Rules = (
     (r"decoder\.layers\.(\d+)\.self_norm\.", (r"transformer.decoder.layers.\1.norm1.",)),
     (r"decoder\.layers\.(\d+)\.cross_norm\.", (r"transformer.decoder.layers.\1.norm2.",)),
     (
@@ -27,7 +29,7 @@ DECODER_BLOCKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """what the decoders of all dense models share"""
 
-NAMES = (
+NAMES: Rules = (
     *ENCODER,
     (r"encoder\.norm\.", (r"transformer.encoder.norm.",)),
     (r"query_source\.position\.", (r"query_embed.",)),
@@ -39,5 +41,6 @@ NAMES = (
     *DECODER_BLOCKS,
     (r"decoder\.heads\.box_head\.", (r"bbox_embed.",)),
 )
-"""post-norm and pre-norm, which has a norm after the encoder; see
-`detbox.official.layouts.Rules`"""
+"""post-norm and pre-norm, which has a norm after the encoder"""
+
+register_layout("detr", Layout(NAMES))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-_COMMON: tuple[tuple[str, tuple[str, ...]], ...] = (
+from detbox.official.registry import Layout, Rules, register_layout
+
+_COMMON: Rules = (
     (r"encoder\.level_embed", (r"transformer.level_embeds",)),
     (r"encoder\.layers\.(\d+)\.attention\.", (r"transformer.encoder.layers.\1.attentions.0.",)),
     (r"encoder\.layers\.(\d+)\.attention_norm\.", (r"transformer.encoder.layers.\1.norms.0.",)),
@@ -70,15 +72,15 @@ _COMMON: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"denoiser\.label_table\.", (r"label_enc.",)),
 )
 
-DINO = (
+DINO: Rules = (
     (r"neck\.projections\.([0-2])\.0\.", (r"neck.convs.\1.conv.",)),
     (r"neck\.projections\.([0-2])\.1\.", (r"neck.convs.\1.norm.",)),
     (r"neck\.projections\.3\.0\.", (r"neck.extra_convs.0.conv.",)),
     (r"neck\.projections\.3\.1\.", (r"neck.extra_convs.0.norm.",)),
     *_COMMON,
 )
-"""three backbone maps and a coarser level; see `detbox.official.layouts.Rules`"""
-DINO_5SCALE = (
+"""three backbone maps and a coarser level"""
+DINO_5SCALE: Rules = (
     (r"neck\.projections\.([0-3])\.0\.", (r"neck.convs.\1.conv.",)),
     (r"neck\.projections\.([0-3])\.1\.", (r"neck.convs.\1.norm.",)),
     (r"neck\.projections\.4\.0\.", (r"neck.extra_convs.0.conv.",)),
@@ -87,7 +89,7 @@ DINO_5SCALE = (
 )
 """four backbone maps and a coarser level"""
 
-STABLE_DINO = (
+STABLE_DINO: Rules = (
     (r"encoder\.fusion\.linear\.", (r"transformer.encoder.fusion_layer.0.",)),
     (r"encoder\.fusion\.norm\.", (r"transformer.encoder.fusion_layer.1.",)),
     *DINO,
@@ -108,3 +110,9 @@ def backbone_name(official: str) -> str:
     for pattern, replacement in _RESNET:
         official = re.sub(pattern, replacement, official)
     return f"backbone.{official}"
+
+
+_LABELS = r"denoiser\.label_table\."
+register_layout("dino_detrex", Layout(DINO, backbone_name, _LABELS))
+register_layout("dino_detrex_5scale", Layout(DINO_5SCALE, backbone_name, _LABELS))
+register_layout("stable_dino", Layout(STABLE_DINO, backbone_name, _LABELS))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from detbox.official.deformable_detr import TRANSFORMER
+from detbox.official.registry import Layout, Rules, register_layout
 
-NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+NAMES: Rules = (
     *TRANSFORMER,
     (r"query_source\.content\.", (r"transformer.tgt_embed.",)),
     (r"query_source\.proposals\.output\.", (r"transformer.enc_output.",)),
@@ -23,4 +24,5 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (r"denoiser\.label_table\.", (r"label_enc.",)),
 )
-"""Prefix of ours -> prefixes of theirs, first hit wins; `{layer}`: once per decoder layer."""
+
+register_layout("dino", Layout(NAMES))

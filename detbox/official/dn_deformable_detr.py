@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from detbox.official import dab_deformable_detr
+from detbox.official.registry import Layout, Rules, register_layout
 
-NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+NAMES: Rules = (
     *dab_deformable_detr.NAMES,
     (r"denoiser\.label_table\.", (r"label_enc.",)),
 )
-"""See `detbox.official.layouts.Rules`."""
+
+register_layout("dn_deformable_detr", Layout(NAMES))

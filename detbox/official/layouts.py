@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
@@ -13,21 +12,7 @@ from detbox.backbones.protocol import described
 from detbox.errors import CheckpointError
 from detbox.messages import some
 from detbox.models.detector import Detector
-from detbox.official import (
-    conditional_detr,
-    dab_deformable_detr,
-    dab_detr,
-    deformable_detr,
-    detr,
-    detrex,
-    dino,
-    dn_deformable_detr,
-    dn_detr,
-)
-
-Rules = tuple[tuple[str, tuple[str, ...]], ...]
-"""Prefix of ours -> prefixes of theirs, first hit wins; `{layer}`: once per decoder layer;
-`{layers}`: their number, under which some files keep the heads of the proposals."""
+from detbox.official.registry import LAYOUTS, Layout, Rules, in_order
 
 CONSTANT = re.compile(rf"({'|'.join(COMPUTED)})$|\.norm0\.")
 """official tensors that hold nothing learnt, or that no forward pass reads"""
@@ -36,47 +21,12 @@ TOLERATED = 3
 """names that a file may lack, or hold beside those of a layout, and still count as of it"""
 
 
-class Layout(NamedTuple):
-    """How one code base names the tensors of one model."""
-
-    rules: Rules
-    backbone: Callable[[str], str] = "backbone.0.{}".format
-    """name of a backbone's tensor below the authors' backbone -> name in the file"""
-    short: str = r"(?!)"
-    """tensors of ours that lack their last row in the file; no forward pass reads that row"""
-
-    def is_short(self, name: str) -> bool:
-        """Whether files hold one of our tensors without its last row."""
-        return re.match(self.short, name) is not None
-
-
-_LABELS = r"denoiser\.label_table\."
-
-LAYOUTS: dict[str, Layout] = {
-    "detr": Layout(detr.NAMES),
-    "conditional_detr_detrex": Layout(conditional_detr.DETREX, detrex.backbone_name),
-    "conditional_detr": Layout(conditional_detr.NAMES),
-    "dab_detr": Layout(dab_detr.NAMES),
-    "dn_detr": Layout(dn_detr.NAMES),
-    "deformable_detr": Layout(deformable_detr.PLAIN),
-    "deformable_detr_refine": Layout(deformable_detr.REFINE),
-    "deformable_detr_two_stage": Layout(deformable_detr.TWO_STAGE),
-    "dab_deformable_detr": Layout(dab_deformable_detr.NAMES),
-    "dn_deformable_detr": Layout(dn_deformable_detr.NAMES),
-    "dino": Layout(dino.NAMES),
-    "dino_detrex": Layout(detrex.DINO, detrex.backbone_name, short=_LABELS),
-    "dino_detrex_5scale": Layout(detrex.DINO_5SCALE, detrex.backbone_name, short=_LABELS),
-    "stable_dino": Layout(detrex.STABLE_DINO, detrex.backbone_name, short=_LABELS),
-}
-"""by name; of several that fit a detector equally well, the first is what it is written as"""
-
-
 def official_names(detector: Detector, layout: str | None = None) -> dict[str, tuple[str, ...]]:
     """Our name -> names in the file, for every tensor that files hold.
 
     Args:
         detector: of any registered model.
-        layout: one of `LAYOUTS`; None: the one that fits best.
+        layout: one that is registered; None: the one that fits best.
 
     Raises:
         ValueError: a tensor of the detector has no name in the layout.
@@ -98,7 +48,8 @@ def constants(detector: Detector, layout: str) -> dict[str, Tensor]:
 
 
 def layouts_of(detector: Detector) -> list[str]:
-    """The layouts that name every tensor of a detector, those with the fewest idle rules first.
+    """The layouts that name every tensor of a detector, those with the fewest idle rules first,
+    of equal ones the lower in rank.
 
     Raises:
         ValueError: there is none.
@@ -106,9 +57,9 @@ def layouts_of(detector: Detector) -> list[str]:
     own = _own_names(detector)
     fitting = {name: layout for name, layout in LAYOUTS.items() if not _unnamed(own, layout)}
     if fitting:
-        return sorted(fitting, key=lambda name: _idle(own, fitting[name]))
+        return sorted(fitting, key=lambda name: (_idle(own, fitting[name]), in_order(name)))
     unnamed = {name: _unnamed(own, layout) for name, layout in LAYOUTS.items()}
-    nearest = min(unnamed, key=lambda name: len(unnamed[name]))
+    nearest = min(unnamed, key=lambda name: (len(unnamed[name]), in_order(name)))
     raise CheckpointError(
         f"no official layout names all tensors of this detector; the nearest, {nearest!r}, lacks "
         f"{some(unnamed[nearest])}; {_TO_ADD}"
@@ -119,11 +70,14 @@ def detect(stored: Iterable[str]) -> str | None:
     """The layout whose names a file holds; None where it is of no known one."""
     keys = [key for key in stored if not (key.startswith("backbone.") or CONSTANT.search(key))]
     doubts = {name: _doubt(keys, layout.rules) for name, layout in LAYOUTS.items()}
-    best = min(doubts, key=lambda name: sum(doubts[name]))
+    best = min(doubts, key=lambda name: (sum(doubts[name]), in_order(name)))
     return best if sum(doubts[best]) <= TOLERATED else None
 
 
-_TO_ADD = "add its table to LAYOUTS in detbox/official/layouts.py"
+_TO_ADD = (
+    "register its table, register_layout(NAME, Layout(RULES)) of detbox.official.registry, in a "
+    "file of detbox/official or in a plug-in"
+)
 
 
 def _own_names(detector: Detector) -> list[str]:

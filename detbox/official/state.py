@@ -15,12 +15,12 @@ from detbox.models.detector import Detector
 from detbox.official.files import read_official
 from detbox.official.layouts import (
     CONSTANT,
-    LAYOUTS,
     constants,
     detect,
     layouts_of,
     official_names,
 )
+from detbox.official.registry import LAYOUTS
 
 
 class Report(NamedTuple):
@@ -73,7 +73,7 @@ def save_official(detector: Detector, layout: str | None = None) -> dict[str, Te
 
     Args:
         detector: of any model that has an official layout.
-        layout: one of `detbox.official.layouts.LAYOUTS`; None: the one that fits best.
+        layout: one that is registered; None: the one that fits best.
 
     Raises:
         ValueError: a tensor has no official name.

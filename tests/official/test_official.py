@@ -14,8 +14,10 @@ from torch import Tensor
 
 import detbox
 from detbox.models.detector import Detector
+from detbox.official import layouts
 from detbox.official.files import read_official
-from detbox.official.layouts import LAYOUTS, detect, layouts_of, official_names
+from detbox.official.layouts import detect, layouts_of, official_names
+from detbox.official.registry import LAYOUTS, register_layout
 from detbox.official.state import load_official, save_official
 from detbox.pickles import read_safely
 from detbox.transplant import class_tensors
@@ -29,6 +31,7 @@ SMALL = (
     "model.num_heads=4",
 )
 MODELS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf/model").glob("*.yaml"))
+CONDITIONAL = ("model=conditional_detr",)
 DETREX = {
     "dino_detrex": ("model=dino_detrex",),
     "dino_detrex_5scale": (
@@ -176,15 +179,28 @@ def test_another_model_and_another_kind_of_file_are_told_apart(dino: Detector) -
 def test_a_detector_without_a_layout_says_which_names_are_missing() -> None:
     detector = small("model=dino")
     detector.add_module("extra", torch.nn.Linear(1, 1))
-    with pytest.raises(
-        ValueError, match=r"'dino', lacks extra\.weight, extra\.bias; add its table"
-    ):
+    with pytest.raises(ValueError, match=r"'dino', lacks extra\.weight, extra\.bias; register its"):
         save_official(detector)
 
 
 def test_every_layout_has_a_name_of_its_own() -> None:
     tables = [layout.rules for layout in LAYOUTS.values()]
     assert len(set(tables)) == len(tables)
+    with pytest.raises(KeyError, match="layout 'dino' is registered already"):
+        register_layout("dino", LAYOUTS["detr"])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_order_of_registration_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch, backwards: bool
+) -> None:
+    ordered = {name: LAYOUTS[name] for name in sorted(LAYOUTS, reverse=backwards)}
+    monkeypatch.setattr(layouts, "LAYOUTS", ordered)
+    with torch.device("meta"):
+        detector, larger = (small(*each) for each in (CONDITIONAL, DETREX["dino_detrex_5scale"]))
+    assert layouts_of(detector) == ["conditional_detr_detrex", "conditional_detr"]
+    keys = [name for each in official_names(larger).values() for name in each]
+    assert detect(keys) == "dino_detrex"  # templates explain the names of five scales as well
 
 
 def test_the_command_line_that_official_files_hold_is_read(tmp_path: Path) -> None:
