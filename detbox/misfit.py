@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -47,13 +47,13 @@ def misfit(
         missing=tuple(sorted(wanted.keys() - shared - set(by_class))),
         left=tuple(sorted(stored.keys() - shared)),
         unlike=tuple(
-            shapes_differ(name, stored[name], wanted[name])
+            shapes_differ(name, stored[name].shape, wanted[name].shape)
             for name in sorted(shared)
             if stored[name].shape[name in by_class :] != wanted[name].shape[name in by_class :]
         ),
     )
 
 
-def shapes_differ(name: str, stored: Tensor, wanted: Tensor) -> str:
+def shapes_differ(name: str, stored: Sequence[int], wanted: Sequence[int]) -> str:
     """The phrase on one tensor of another shape: `head.bias (91,), expected (80,)`."""
-    return f"{name} {tuple(stored.shape)}, expected {tuple(wanted.shape)}"
+    return f"{name} {tuple(stored)}, expected {tuple(wanted)}"

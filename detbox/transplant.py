@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from detbox.errors import CheckpointError
 from detbox.messages import some
+from detbox.misfit import misfit
 from detbox.structures import LabelSpace
 
 
@@ -85,7 +87,12 @@ def transplant(
         ValueError: a tensor without rows by class is missing or has another shape.
     """
     own = detector.state_dict()
-    _check(own, stored, class_rows)
+    found = misfit(own, stored, class_rows)
+    if fault := replace(found, left=()):
+        raise CheckpointError(
+            f"the checkpoint is of another detector: {fault}; give the backbone, neck and model "
+            "settings that it was made with"
+        )
     pairs = _same_names(space, stored_space)
     for name, tensor in own.items():
         if name not in class_rows:
@@ -100,7 +107,7 @@ def transplant(
         tuple(name for label, name in enumerate(space.names) if label not in known),
         tuple(name for label, name in enumerate(stored_space.names) if label not in taken),
         tuple(class_rows),
-        tuple(name for name in stored if name not in own),
+        found.left,
     )
 
 
@@ -116,23 +123,3 @@ def _merged(fresh: Tensor, stored: Tensor, pairs: list[tuple[int, int]], beyond:
     if beyond:
         merged[-beyond:] = stored[-beyond:]
     return merged
-
-
-def _check(
-    own: Mapping[str, Tensor], stored: Mapping[str, Tensor], class_rows: Mapping[str, int]
-) -> None:
-    def comparable(name: str) -> torch.Size:
-        return own[name].shape[1:] if name in class_rows else own[name].shape
-
-    missing = [name for name in own if name not in stored and name not in class_rows]
-    unlike = [
-        f"{name} {tuple(own[name].shape)}, got {tuple(stored[name].shape)}"
-        for name in own
-        if name in stored
-        and stored[name].shape[1 if name in class_rows else 0 :] != comparable(name)
-    ]
-    if missing or unlike:
-        raise CheckpointError(
-            f"the checkpoint is of another detector: it lacks {some(missing)}; of another shape: "
-            f"{some(unlike)}; give the backbone, neck and model settings that it was made with"
-        )

@@ -77,7 +77,7 @@ def test_classes_are_named_by_the_annotations_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["model.num_queries=9"], r"tgt_embed.weight is \(8, 32\) in the checkpoint, \(9, 32\)"),
+        (["model.num_queries=9"], r"tgt_embed.weight \(8, 32\), expected \(9, 32\)"),
         (["to=officia"], "did you mean 'official'"),
         (["classes=nowhere.json"], "is no COCO annotation file"),
         (["target={source}"], "is there already"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -35,12 +36,9 @@ def load_file(backbone: Backbone, path: str | Path) -> str:
     fit = best_fit(backbone, read_tensors(Path(path).expanduser()))
     _check(backbone, fit, path)
     backbone.fill(fit.found)
-    total = len(fit.found) + len(fit.missing)
+    total = len(fit.found) + len(fit.misfit.missing)
     line = f"backbone {backbone.model}: {len(fit.found)} of {total} tensors from {path} "
-    line += f"({fit.naming})"
-    if fit.missing:
-        line += f"; not in the file: {some(fit.missing)}"
-    return line + (f"; not used: {some(fit.unused)}" if fit.unused else "")
+    return line + f"({fit.naming})" + (f"; {fit.misfit}" if fit.misfit else "")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -100,12 +98,11 @@ def _reordered(name: str, tensor: Tensor) -> Tensor:
 
 
 def _check(backbone: Backbone, fit: Fit, path: str | Path) -> None:
-    if not fit.is_whole:
-        total = len(fit.found) + len(fit.missing) + len(fit.reshaped)
-        left = fit.foreign or fit.unused
+    if fit.fault:
+        total = len(fit.found) + len(fit.misfit.missing) + len(fit.misfit.unlike)
+        # Where nothing is foreign, any names that are left tell whose file it is.
+        fault = replace(fit.fault, left=fit.fault.left or fit.misfit.left)
         raise CheckpointError(
-            f"{path} is of another model than {backbone.model}: expected {total} tensors, "
-            f"{len(fit.lacking)} absent ({some(fit.lacking)}), {len(fit.reshaped)} of another "
-            f"shape ({some(fit.reshaped)}); parts that it has not: {some(left, 3)}; "
+            f"{path} is of another model than {backbone.model}: expected {total} tensors: {fault}; "
             "set backbone, or backbone.model, to the file's or take another file"
         )

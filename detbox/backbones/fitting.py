@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -11,33 +11,23 @@ from torch import Tensor
 from detbox.backbones.naming import COMPUTED, Names
 from detbox.backbones.protocol import Backbone
 from detbox.errors import CheckpointError
+from detbox.misfit import Misfit, shapes_differ
 
 NORM = re.compile(r"norms?\.?\d\.")
 """output norms of levels, of which a detector may read fewer"""
 
 
 class Fit(NamedTuple):
-    """What one reading of a file gives a backbone; names are sorted."""
+    """What one reading of a file gives a backbone."""
 
     naming: str
     """for messages"""
     found: dict[str, Tensor]
     """by our names"""
-    missing: list[str]
-    """ours that the file lacks"""
-    lacking: list[str]
-    """those of them that it may not lack"""
-    reshaped: list[str]
-    """ours of another shape in the file, one sentence each"""
-    unused: list[str]
-    """names of the file that are left"""
-    foreign: list[str]
-    """those of them that are parts of blocks which the backbone has not"""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that must be is there, and nothing foreign."""
-        return not (self.lacking or self.reshaped or self.foreign)
+    misfit: Misfit
+    """ours that the file lacks or has in another shape, and names of the file that are left"""
+    fault: Misfit
+    """the part of it that may not be: what the backbone needs, and blocks that it has not"""
 
 
 def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
@@ -54,11 +44,11 @@ def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
         ValueError: the file holds the backbone twice.
     """
     fit = _best(backbone, stored, "")
-    adapted = None if fit.is_whole else backbone.adapted(stored)
+    adapted = backbone.adapted(stored) if fit.fault else None
     if adapted is None:
         return fit
     other = _best(backbone, adapted, ", as timm reads it")
-    return other if other.is_whole else fit
+    return fit if other.fault else other
 
 
 def _best(backbone: Backbone, stored: Mapping[str, Tensor], note: str) -> Fit:
@@ -69,8 +59,8 @@ def _best(backbone: Backbone, stored: Mapping[str, Tensor], note: str) -> Fit:
     }
     naming, prefix = max(fits, key=lambda key: len(fits[key].found))
     best = fits[naming, prefix]
-    equal = [other for (same, other), fit in fits.items() if same == naming and fit.is_whole]
-    if best.is_whole and len(equal) > 1:
+    equal = [other for (same, other), fit in fits.items() if same == naming and not fit.fault]
+    if len(equal) > 1 and not best.fault:
         raise CheckpointError(
             f"the file holds {backbone.model} more than once, below {' and '.join(equal)}; "
             "save the one you want: torch.save({'model': tensors}, FILE)"
@@ -89,30 +79,34 @@ def _fit(backbone: Backbone, stored: Mapping[str, Tensor], names: Names, prefix:
     given = {ours: stored.get(prefix + theirs[0]) for ours, theirs in names.items()}
     present = {name: tensor for name, tensor in given.items() if tensor is not None}
     shapes = {name: tensor.shape for name, tensor in backbone.tensors().items()}
-    unlike = [name for name, tensor in present.items() if tensor.shape != shapes[name]]
-    known = {prefix + each for theirs in names.values() for each in theirs}
-    unused = sorted(name for name in stored.keys() - known if not name.endswith(COMPUTED))
-    missing = [name for name in names if name not in present and not name.endswith(COMPUTED)]
-    return Fit(
-        "",
-        {name: tensor for name, tensor in present.items() if name not in unlike},
-        sorted(missing),
-        sorted(name for name in missing if not backbone.may_lack(name)),
-        sorted(f"{n} {tuple(shapes[n])}, got {tuple(present[n].shape)}" for n in unlike),
-        unused,
-        _foreign(backbone, unused, known, prefix),
+    found = {name: tensor for name, tensor in present.items() if tensor.shape == shapes[name]}
+    unlike = tuple(
+        shapes_differ(name, present[name].shape, shapes[name])
+        for name in sorted(present.keys() - found.keys())
     )
+    known = {prefix + each for theirs in names.values() for each in theirs}
+    left = _learnt(stored.keys() - known)
+    missing = _learnt(names.keys() - present.keys())
+    lacking = tuple(name for name in missing if not backbone.may_lack(name))
+    foreign = _foreign(backbone, left, known, prefix)
+    return Fit("", found, Misfit(missing, left, unlike), Misfit(lacking, foreign, unlike))
 
 
-def _foreign(backbone: Backbone, unused: list[str], known: set[str], prefix: str) -> list[str]:
+def _learnt(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if not name.endswith(COMPUTED)))
+
+
+def _foreign(
+    backbone: Backbone, left: Iterable[str], known: set[str], prefix: str
+) -> tuple[str, ...]:
     """Names in blocks, or rows of blocks, that the backbone has: a deeper model's, or another's."""
     if not backbone.reads_all:  # then stages of its own may be left, under names of any naming
-        return []
+        return ()
     rows = {row for name in known for row in _rows(name.removeprefix(prefix))}
-    below = [name.removeprefix(prefix) for name in unused if name.startswith(prefix)]
+    below = [name.removeprefix(prefix) for name in left if name.startswith(prefix)]
     suspects = [name for name in below if rows & set(_rows(name)) and not NORM.match(name)]
     by_design = set(backbone.left_by_design()) if suspects else set()
-    return [prefix + name for name in suspects if name not in by_design]
+    return tuple(prefix + name for name in suspects if name not in by_design)
 
 
 def _rows(name: str) -> list[str]:

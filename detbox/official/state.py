@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detbox.errors import CheckpointError
-from detbox.messages import some
+from detbox.misfit import Misfit, shapes_differ
 from detbox.models.detector import Detector
 from detbox.official.files import read_official
 from detbox.official.layouts import (
@@ -24,23 +24,18 @@ from detbox.official.registry import LAYOUTS
 
 
 class Report(NamedTuple):
-    """What became of a checkpoint's tensors; all but the first two are empty in strict use."""
+    """What became of a checkpoint's tensors."""
 
     layout: str
     filled: int
     """tensors of the detector that the checkpoint gave"""
-    missing: tuple[str, ...]
-    """official names that the checkpoint lacks"""
-    unknown: tuple[str, ...]
-    """names of the checkpoint that the detector has no use for"""
-    unlike: tuple[str, ...]
-    """tensors of another shape, or not shared as they should be; one sentence each"""
+    misfit: Misfit
+    """what did not fit, by the names of the file; nothing in strict use"""
 
     def __str__(self) -> str:
         """One line, for a person."""
         told = f"{self.filled} tensors from layout {self.layout}"
-        left = zip(("missing", "not used", "unlike"), self[2:], strict=True)
-        return told + "".join(f"; {fault}: {some(names)}" for fault, names in left if names)
+        return f"{told}; {self.misfit}" if self.misfit else told
 
 
 def load_official(
@@ -62,8 +57,11 @@ def load_official(
     layout = layout_for(detector, stored)
     ours = detector.state_dict()
     filled, report = _fitted(ours, stored, official_names(detector, layout), layout)
-    if strict:
-        _refuse(report, advice_on(detector, stored))
+    if strict and report.misfit:
+        raise CheckpointError(
+            f"the checkpoint does not fit layout {layout}: {report.misfit}; "
+            f"{advice_on(detector, stored)}"
+        )
     detector.load_state_dict({**ours, **filled})
     return report
 
@@ -141,7 +139,7 @@ def _fitted(
     missing = wanted.difference(stored)
     unknown = (name for name in stored if name not in wanted and not CONSTANT.search(name))
     told = tuple(tuple(sorted(each)) for each in (missing, unknown, unlike))
-    return filled, Report(layout, len(filled), *told)
+    return filled, Report(layout, len(filled), Misfit(*told))
 
 
 def _without_last_row(tensor: Tensor) -> Tensor:
@@ -156,22 +154,8 @@ def _with_last_row(tensor: Tensor, shape: torch.Size) -> Tensor:
 def _fault(tensors: Mapping[str, Tensor], shape: torch.Size) -> str:
     first, *aliases = tensors
     if tensors[first].shape != shape:
-        return (
-            f"{first} is {tuple(tensors[first].shape)} in the checkpoint, "
-            f"{tuple(shape)} in the detector"
-        )
+        return shapes_differ(first, tensors[first].shape, shape)
     differ = (alias for alias in aliases if not torch.equal(tensors[alias], tensors[first]))
     return next(
         (f"{name} differs from {first}, but this detector shares the two" for name in differ), ""
     )
-
-
-def _refuse(report: Report, advice: str) -> None:
-    faults = {
-        "lacks tensors": report.missing,
-        "holds unknown tensors": report.unknown,
-        "does not fit": report.unlike,
-    }
-    told = [f"{fault}: {some(names)}" for fault, names in faults.items() if names]
-    if told:
-        raise CheckpointError(f"the checkpoint {'; it '.join(told)}; {advice}")

@@ -67,11 +67,13 @@ def test_every_tensor_is_accounted_for_or_refused(
     dino: Detector, official: dict[str, Tensor]
 ) -> None:
     lacking = {name: each for name, each in official.items() if name != "label_enc.weight"}
-    with pytest.raises(ValueError, match=r"lacks tensors: label_enc\.weight"):
+    with pytest.raises(
+        ValueError, match=r"layout dino: 1 missing \(label_enc\.weight\); build the"
+    ):
         load_official(dino, lacking)
-    with pytest.raises(ValueError, match="holds unknown tensors: extra"):
+    with pytest.raises(ValueError, match=r"1 left over \(extra\)"):
         load_official(dino, {**official, "extra": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"label_enc\.weight is \(3, 32\) in the checkpoint"):
+    with pytest.raises(ValueError, match=r"label_enc\.weight \(3, 32\), expected \(4, 32\)"):
         load_official(dino, {**official, "label_enc.weight": torch.zeros(3, 32)})
 
 
@@ -89,15 +91,15 @@ def test_without_strict_the_rest_is_filled_and_reported(official: dict[str, Tens
     reshaped = {"transformer.tgt_embed.weight": torch.zeros(7, 32), "extra": torch.zeros(1)}
     absent = {name: each for name, each in official.items() if name != "label_enc.weight"}
     report = load_official(target, {**absent, **reshaped}, strict=False)
-    assert report.missing == ("label_enc.weight",)
-    assert report.unknown == ("extra",)
-    assert "tgt_embed.weight is (7, 32)" in report.unlike[0]
+    assert report.misfit.missing == ("label_enc.weight",)
+    assert report.misfit.left == ("extra",)
+    assert "tgt_embed.weight (7, 32), expected" in report.misfit.unlike[0]
     after = target.state_dict()
     assert report.filled == len(after) - 2
     for name in ("denoiser.label_table.weight", "query_source.content.weight"):
         assert torch.equal(after[name], before[name])
     assert torch.equal(after["encoder.level_embed"], official["transformer.level_embed"])
-    assert "missing: label_enc.weight; not used: extra" in str(report)
+    assert "1 missing (label_enc.weight), 1 left over (extra), 1 unlike (" in str(report)
 
 
 @pytest.mark.parametrize("layout", DETREX)
