@@ -19,8 +19,9 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from detbox.build import build_dataset, build_detector, build_postprocess
-from detbox.data.images import UnreadableImageError, read_image
+from detbox.data.images import AUTOMATIC, Reading, UnreadableImageError, read
 from detbox.data.transforms import Display
+from detbox.data.troubles import FileTroubles
 from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
 from detbox.messages import some
@@ -46,6 +47,7 @@ class Predictor:
         label_space: names of the classes.
         display: how pictures are shown in evaluation.
         device: where the detector runs.
+        reading: how sources become pictures; as in training.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class Predictor:
         label_space: LabelSpace,
         display: Display,
         device: torch.device,
+        reading: Reading = AUTOMATIC,
     ) -> None:
         self.detector = detector.to(device).eval()
         self.postprocess = postprocess
         self.label_space = label_space
         self.display = display
         self.device = device
+        self.reading = reading
+        self.troubles = FileTroubles("predict")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,7 +82,8 @@ class Predictor:
         """Find the objects of one picture or of several.
 
         Args:
-            source: a path, a Pillow image, an RGB array (H, W, 3) of uint8, or a list of those.
+            source: a path, a Pillow image, an RGB array (H, W, 3), or a list of those; arrays and
+                images of more than 8 bits are scaled as their files would be.
             batch_size: pictures that go through the detector at once.
             threshold: lowest score of a detection.
 
@@ -90,9 +96,22 @@ class Predictor:
         sources = [source] if isinstance(source, (str, Path, Image.Image, np.ndarray)) else source
         found: list[Detections] = []
         for start in range(0, len(sources), batch_size):
-            batch = [read_image(each) for each in sources[start : start + batch_size]]
+            batch = [self.read(each) for each in sources[start : start + batch_size]]
             found.extend(self.detect(batch, threshold))
+        self.troubles.report()
         return found
+
+    def read(self, source: Source) -> Tensor:
+        """A picture as uint8 RGB (3, H, W); each kind of trouble is told once.
+
+        Raises:
+            UnreadableImageError: a file is missing or broken.
+        """
+        picture = read(source, self.reading)
+        name = str(source) if isinstance(source, (str, Path)) else type(source).__name__
+        for trouble in picture.troubles:
+            self.troubles.add(trouble, name)
+        return picture.pixels
 
     @torch.no_grad()
     def detect(self, pictures: Sequence[Tensor], threshold: float = 0.0) -> list[Detections]:
@@ -124,9 +143,10 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
     cfg = OmegaConf.create(run.config)
     detector = build_detector(cfg, len(run.label_space))
     run.fill(detector)
-    display = build_dataset(cfg).display
+    data = build_dataset(cfg)
     where = _best_device() if device == "auto" else _checked_device(str(device))
-    return Predictor(detector, build_postprocess(cfg), run.label_space, display, where)
+    postprocess = build_postprocess(cfg)
+    return Predictor(detector, postprocess, run.label_space, data.display, where, data.reading)
 
 
 class Written(NamedTuple):
@@ -186,7 +206,7 @@ def predict_to_folder(
     progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
     for source, name in zip(progress, targets, strict=True):
         try:
-            pixels = read_image(source)
+            pixels = predictor.read(source)
         except UnreadableImageError as error:
             skipped.append({"file": str(source), "reason": str(error)})
             continue
@@ -196,6 +216,7 @@ def predict_to_folder(
         picture.save(folder / name, quality=95, subsampling=0)
         pictures.append(folder / name)
         images.append(_entry(source, name, pixels, found, predictor.label_space))
+    predictor.troubles.report()
     written = Written(folder / "predictions.json", tuple(pictures), len(skipped))
     content = json.dumps({"images": images, "skipped": skipped}, indent=1, ensure_ascii=False)
     written.predictions.write_text(content, encoding="utf-8")

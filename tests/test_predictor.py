@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
+import detbox
 from detbox import predictor as predictor_module
 from detbox.data.transforms import Display
 from detbox.postprocess import Postprocess
@@ -251,3 +252,27 @@ def test_sources_are_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="among their sources"):
         predict_to_folder(predictor(), [path], tmp_path)
     assert path.read_bytes() == before
+
+
+def test_a_run_reads_pictures_in_prediction_as_it_did_in_training(checkpoint: Path) -> None:
+    stored = torch.load(checkpoint, weights_only=True)
+    cfg = detbox.compose("data=folder", "data.pixel_range=12")
+    stored["detbox"]["config"]["data"] = OmegaConf.to_container(cfg.data)
+    torch.save(stored, checkpoint)
+    dark, bright = (np.full((40, 60), level, np.uint16) for level in (300, 3900))
+    bright[0] = dark[0] = 100
+    found = load(checkpoint, "cpu").predict([dark, bright])
+    assert [each.names[0] for each in found] == ["class 3", "class 9"]
+
+
+def test_what_is_wrong_with_sources_is_said_once_with_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    level = np.arange(60, dtype=np.uint16) * 60
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in files:
+        Image.fromarray(np.tile(level, (40, 1))).save(file)
+    predictor().predict(files, batch_size=1)
+    named, counted = (record.message for record in caplog.records)
+    assert "0.png: taken to hold values from 0 to 4095" in named
+    assert "3 files" in counted

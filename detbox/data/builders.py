@@ -10,7 +10,9 @@ from detbox.annotations.split import Split
 from detbox.data.augmentation import Augmentation
 from detbox.data.dataset import DataSet, Loading
 from detbox.data.folder import Folder, Named
+from detbox.data.images import Reading
 from detbox.data.paths import InsidePath, OwnPath
+from detbox.data.pixel_range import PixelRange
 from detbox.data.shapes import ensure_shapes
 from detbox.data.steps import COCO_SIZES
 from detbox.data.transforms import Display
@@ -34,6 +36,7 @@ def folder(
     train_sizes: tuple[int, ...] = COCO_SIZES,
     eval_size: int = 800,
     max_size: int = 1333,
+    pixel_range: str = "auto",
     crop: bool = True,
     crop_from: tuple[int, ...] = (400, 500, 600),
     crop_sizes: tuple[int, ...] = (384, 600),
@@ -47,6 +50,8 @@ def folder(
     relative to `root` where it is given. `augment` lists the steps of training in order; what a
     step's entry leaves open is as the settings of the data set say. `batch_size` is per device;
     `total_batch` is that of an optimizer step, over devices, nodes and accumulated batches.
+    `pixel_range` says what is black and white where pictures store more than 8 bits: a number of
+    bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to its largest value.
     """
     named = {
         "train": Named(train_images, train_annotations),
@@ -63,6 +68,7 @@ def folder(
         Display(eval_size, max_size).checked(),
         partial(Augmentation, augment, known),
         Loading(batch_size, eval_batch_size, workers, total_batch).checked(),
+        reading=Reading(PixelRange.parse(pixel_range)),
         advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
     )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from detbox.annotations.split import Split
 from detbox.data.augmentation import Augmentation
+from detbox.data.images import AUTOMATIC, Reading
 from detbox.data.transforms import Display
 from detbox.errors import SettingError
 
@@ -47,6 +48,8 @@ class DataSet:
     augmentation: Callable[[], Augmentation]
     """how they vary in training; made only where there is a training"""
     loading: Loading
+    reading: Reading = AUTOMATIC
+    """how files become pictures, in training, evaluation and prediction"""
     embedded: bool = False
     """True for the data set that the package draws itself"""
     advice: str = "choose another data set"

@@ -104,14 +104,14 @@ class DataModule(pl.LightningDataModule):
         rank, world_size = self._place()
         loading = self.dataset.loading
         batches = evaluation_batches(self.val.num_images, loading.eval_batch_size, rank, world_size)
-        dataset = EvaluationSet(self.val, self.dataset.display)
+        dataset = EvaluationSet(self.val, self.dataset.display, self.dataset.reading)
         return Loader(dataset, EpochBatches(lambda _: batches), loading.workers, "val")
 
     @cached_property
     def _training(self) -> TrainingSet:
         augmentation = self.dataset.augmentation()
         split = _present("train", self._training_split, self.dataset.advice)
-        return TrainingSet(split, augmentation, self.seed)
+        return TrainingSet(split, augmentation, self.seed, self.dataset.reading)
 
     @cached_property
     def _training_split(self) -> Split | None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from detbox.annotations.split import Split
 from detbox.data import transforms
 from detbox.data.augmentation import Augmentation
-from detbox.data.images import UnreadableImageError, decode
+from detbox.data.images import AUTOMATIC, Reading, UnreadableImageError, decode
 from detbox.errors import DataError
 
 REPLACE = 2
@@ -40,10 +40,13 @@ class Sample(NamedTuple):
 class TrainingSet(Dataset[Sample]):
     """Augmented pictures; each is a pure function of (seed, epoch, index)."""
 
-    def __init__(self, split: Split, augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self, split: Split, augmentation: Augmentation, seed: int, reading: Reading = AUTOMATIC
+    ) -> None:
         self.split = split
         self.augmentation = augmentation
         self.seed = seed
+        self.reading = reading
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of (epoch, index); an unreadable file is replaced by another image.
@@ -56,7 +59,7 @@ class TrainingSet(Dataset[Sample]):
         replacements = np.random.default_rng((self.seed, epoch, index, REPLACE))
         for _ in range(ATTEMPTS):
             try:
-                view, own = _read(self.split, index)
+                view, own = _read(self.split, index, self.reading)
             except UnreadableImageError as error:
                 troubles.append((_reason(error), self.split.names[index]))
                 index = int(replacements.integers(self.split.num_images))
@@ -72,15 +75,18 @@ class TrainingSet(Dataset[Sample]):
 class EvaluationSet(Dataset[Sample]):
     """Pictures as they are; an unreadable file becomes a grey one, so that it still counts."""
 
-    def __init__(self, split: Split, display: transforms.Display) -> None:
+    def __init__(
+        self, split: Split, display: transforms.Display, reading: Reading = AUTOMATIC
+    ) -> None:
         self.split = split
         self.display = display
+        self.reading = reading
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of (epoch, index), the same in every epoch."""
         _, index = key
         try:
-            view, troubles = _read(self.split, index)
+            view, troubles = _read(self.split, index, self.reading)
         except UnreadableImageError as error:
             grey = torch.full((3, *self.split.size(index)), GREY, dtype=torch.uint8)
             view = transforms.view(grey, *self.split.objects(index))
@@ -88,8 +94,10 @@ class EvaluationSet(Dataset[Sample]):
         return _sample(self.split, index, self.display.fit(view), troubles)
 
 
-def _read(split: Split, index: int) -> tuple[transforms.View, tuple[tuple[str, str], ...]]:
-    picture = decode(split.path(index), split.size(index))
+def _read(
+    split: Split, index: int, reading: Reading
+) -> tuple[transforms.View, tuple[tuple[str, str], ...]]:
+    picture = decode(split.path(index), split.size(index), reading)
     view = transforms.view(picture.pixels, *split.objects(index))
     return view, tuple((trouble, split.names[index]) for trouble in picture.troubles)
 
