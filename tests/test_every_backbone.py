@@ -38,10 +38,8 @@ def test_a_step_with_either_model_moves_the_weights_within_24_gib(name: str) -> 
     torch.manual_seed(0)
     chosen = (f"backbone={name}", *SMALL)
     backbone = BACKBONES.build(detbox.compose(*chosen).backbone)
-    plain = len(backbone.strides) == 1 and name != "resnet50_dc5"
-    neck = "simple_feature_pyramid" if plain else "channel_mapper"
     for model in ("dino", "deformable_detr"):
-        cfg = detbox.compose(f"model={model}", f"neck={neck}", *chosen)
+        cfg = detbox.compose(f"model={model}", *chosen)
         necks = NECKS.build(cfg.neck, backbone.channels, backbone.strides)
         detector = MODELS.build(cfg.model, backbone, necks, 4).train()
         optimizer = OPTIMIZERS.build(cfg.optimizer, detector)

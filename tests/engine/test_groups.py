@@ -115,8 +115,8 @@ def test_a_rate_with_two_decays_is_two_groups_with_a_name_each() -> None:
 RT_DETR = ("optimizer.decay_norms=false", "optimizer.decay_biases=false")
 """Zhao et al., CVPR 2024, official configuration"""
 VITDET = (
-    *("backbone=vit_s_dinov2", "neck=simple_feature_pyramid", "optimizer.lr_factors.backbone=1"),
-    *("optimizer.weight_decay=0.1", "optimizer.layer_decay=0.7", "optimizer.decay_norms=false"),
+    *("backbone=vit_s_dinov2", "optimizer.lr_factors.backbone=1", "optimizer.weight_decay=0.1"),
+    *("optimizer.layer_decay=0.7", "optimizer.decay_norms=false"),
     "+optimizer.weight_decays.pos_embed=0",
 )
 """Li et al., ECCV 2022, official configuration"""
