@@ -33,6 +33,11 @@ class Stored(NamedTuple):
     left: tuple[str, ...] = ()
     """other places, or other parts of the same names, with tensors"""
 
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """By their names in the file."""
+        return {self.prefix + name: tensor for name, tensor in self.tensors.items()}
+
     def __str__(self) -> str:
         """One line, for the log."""
         told = f"weights from {self.place!r}" if self.place else "weights"
@@ -52,22 +57,23 @@ def find_tensors(content: Any) -> Stored:
     keys = _choice({keys: len(each) for keys, each in places.items()})
     tensors, prefix, beside = places[keys], "", []
     while chosen := _prefix(tensors):
-        beside += [f"{prefix}{part}" for part in _parts(tensors) if part != chosen]
+        others = (name.partition(".")[0] for name in tensors if not name.startswith(f"{chosen}."))
+        beside += [prefix + other for other in dict.fromkeys(others)]
         prefix += f"{chosen}."
         tensors = {n.partition(".")[2]: t for n, t in tensors.items() if n.startswith(f"{chosen}.")}
-    others = (".".join(other) for other in places if other != keys)
-    return Stored(tensors, ".".join(keys), prefix, (*others, *beside))
+    places_left = (".".join(place) for place in places if place != keys)
+    return Stored(tensors, ".".join(keys), prefix, (*places_left, *beside))
 
 
 def _places(content: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every dictionary of named tensors, by the keys that lead to it."""
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        return
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    items = content.items() if isinstance(content, Mapping) else ()
+    named = {key: value for key, value in items if isinstance(key, str)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     if tensors:
         yield keys, tensors
     if len(keys) < DEPTH:
-        for key, value in content.items():
+        for key, value in named.items():
             yield from _places(value, (*keys, key))
 
 

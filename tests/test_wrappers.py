@@ -53,6 +53,13 @@ def test_the_choice_is_told_in_a_line() -> None:
     assert str(find_tensors(model())) == "weights"
 
 
+def test_names_without_a_part_and_keys_that_are_no_names_are_no_hindrance() -> None:
+    found = find_tensors(model(prefix="module.") | {"head": torch.ones(1), 7: torch.ones(1)})
+    assert tuple(found.tensors) == NAMES
+    assert found.left == ("head",)
+    assert tuple(found.named) == tuple(model(prefix="module."))
+
+
 def test_names_of_a_model_are_not_taken_for_wrappers() -> None:
     assert find_tensors({"model": model()}) == (model(), "model", "", ())
     assert not find_tensors({"epoch": 3}).tensors

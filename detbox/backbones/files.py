@@ -18,31 +18,32 @@ from detbox.backbones.protocol import Backbone
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import some
 from detbox.pickles import read_safely
-
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
-"""under which trainings keep tensors; averaged ones go first, as in timm"""
+from detbox.wrappers import Stored, find_tensors
 
 
 def load_file(backbone: Backbone, path: str | Path) -> str:
     """Fill the backbone from a file; what it may lack keeps its values.
 
     Returns:
-        One line: how many tensors were loaded, which of either side were left.
+        One line: how many tensors were loaded, from where in the file, what of either side is left.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or of another model.
     """
-    fit = best_fit(backbone, read_tensors(Path(path).expanduser()))
+    stored = read_tensors(Path(path).expanduser())
+    fit = best_fit(backbone, stored)
     _check(backbone, fit, path)
     backbone.fill(fit.found)
     total = len(fit.found) + len(fit.misfit.missing)
     line = f"backbone {backbone.model}: {len(fit.found)} of {total} tensors from {path} "
-    return line + f"({fit.naming})" + (f"; {fit.misfit}" if fit.misfit else "")
+    line += f"({fit.naming})" + (f"; {fit.misfit}" if fit.misfit else "")
+    place = stored._replace(prefix="")  # the naming has it
+    return f"{line}; {place}" if stored.place or stored.left else line
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a `.pth`, `.pt`, `.safetensors` or `.npz` file, out of a usual wrapper.
+def read_tensors(path: Path) -> Stored:
+    """Tensors by name from a `.pth`, `.pt`, `.safetensors` or `.npz` file, out of any wrapper.
 
     Kernels of JAX, which `.npz` files hold, get the order of PyTorch's dimensions.
 
@@ -53,23 +54,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
         raise MissingFileError(f"backbone.weights={path} is {kind}; give a weights file")
-    content = _unwrapped(_read(path))
-    named = content.items() if isinstance(content, dict) else ()
-    tensors = {n: v for n, v in named if isinstance(n, str) and isinstance(v, Tensor)}
-    broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    content = _read(path)
+    stored = find_tensors(content)
+    tensors = stored.named.items()
+    broken = [n for n, v in tensors if v.is_floating_point() and not v.isfinite().all()]
     if broken or not tensors:
         fault = f"not finite: {some(broken)}" if broken else f"it has {_told(content)}"
         raise CheckpointError(
             f"{path} holds no usable tensors by name ({fault}); backbone.weights takes a state "
             "dict saved as .pth, .safetensors or .npz"
         )
-    return tensors
-
-
-def _unwrapped(content: Any) -> Any:
-    wrapper = next((w for w in WRAPPERS if isinstance(content, dict) and w in content), None)
-    inner = content[wrapper] if wrapper else None
-    return _unwrapped(inner) if isinstance(inner, dict) else content
+    return stored
 
 
 def _told(content: Any) -> str:

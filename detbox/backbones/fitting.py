@@ -12,6 +12,7 @@ from detbox.backbones.naming import COMPUTED, Names
 from detbox.backbones.protocol import Backbone
 from detbox.errors import CheckpointError
 from detbox.misfit import Misfit, shapes_differ
+from detbox.wrappers import Stored
 
 NORM = re.compile(r"norms?\.?\d\.")
 """output norms of levels, of which a detector may read fewer"""
@@ -30,7 +31,7 @@ class Fit(NamedTuple):
     """the part of it that may not be: what the backbone needs, and blocks that it has not"""
 
 
-def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
+def best_fit(backbone: Backbone, stored: Stored) -> Fit:
     """The reading of a file that gives the backbone most: which naming, below which prefix.
 
     Where none gives all, the backbone is asked to adapt the file: timm's readers know rarer namings
@@ -38,13 +39,14 @@ def best_fit(backbone: Backbone, stored: Mapping[str, Tensor]) -> Fit:
 
     Args:
         backbone: to fill; it stays as it is.
-        stored: tensors by the file's names.
+        stored: the file's tensors; prefixes are searched here too, as a backbone's own names may
+            begin like a wrapper's.
 
     Raises:
         ValueError: the file holds the backbone twice.
     """
-    fit = _best(backbone, stored, "")
-    adapted = backbone.adapted(stored) if fit.fault else None
+    fit = _best(backbone, stored.named, "")
+    adapted = backbone.adapted(stored.tensors) if fit.fault else None
     if adapted is None:
         return fit
     other = _best(backbone, adapted, ", as timm reads it")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detbox.backbones.timm import TimmBackbone
 from detbox.backbones.weights import load_pretrained
@@ -31,6 +33,10 @@ def classifier(model: str = "resnet10t", value: float | None = None) -> dict[str
     """The whole model's tensors, all of one value if there is any."""
     tensors = timm.create_model(model).state_dict()
     return tensors if value is None else {n: torch.full_like(t, value) for n, t in tensors.items()}
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: each for name, each in tensors.items()}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +103,41 @@ def test_timms_own_classifiers_fit_whatever_its_extractors_call_their_parts(
     assert all(bool((each == 0.5).all()) for each in backbone.parameters())
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema"])
-def test_averaged_weights_go_first(wrapper: str, tmp_path: Path) -> None:
-    content = {"state_dict": classifier(value=0.1), wrapper: {"model": classifier(value=0.9)}}
-    backbone, _ = load(content, tmp_path)
+@pytest.mark.parametrize(
+    ("wrap", "told"),
+    [
+        (
+            lambda own, ema: {"state_dict": own, "state_dict_ema": {"model": ema}},
+            "weights from 'state_dict_ema.model'; 'state_dict' left",
+        ),
+        (
+            lambda own, ema: {"model": own, "ema": {"module": ema, "updates": 9}},
+            "weights from 'ema.module'; 'model' left",
+        ),
+        (
+            lambda own, ema: {"student": own, "teacher": ema},
+            "weights from 'teacher'; 'student' left",
+        ),
+        (
+            lambda own, ema: {"state_dict": below("model.", own) | below("ema_model.", ema)},
+            "below 'ema_model.'); 2 left over (ema_model.fc.bias, ema_model.fc.weight); "
+            "weights from 'state_dict'; 'model' left",
+        ),
+    ],
+)
+def test_averaged_weights_go_first_and_the_line_says_so(
+    wrap: Callable[..., object], told: str, tmp_path: Path
+) -> None:
+    backbone, line = load(wrap(classifier(value=0.1), classifier(value=0.9)), tmp_path)
     assert all(bool((each == 0.9).all()) for each in backbone.parameters())
+    assert line.endswith(told)
+
+
+def test_a_module_whose_own_names_look_like_a_wrappers_is_filled(tmp_path: Path) -> None:
+    plain, other = (nn.Sequential(OrderedDict(model=nn.Conv2d(3, 4, 2))) for _ in range(2))
+    torch.save({"model": below("module.", other.state_dict())}, tmp_path / "a.pth")
+    load_pretrained(plain, required=True, weights=str(tmp_path / "a.pth"))
+    assert torch.equal(plain.get_parameter("model.weight"), other.get_parameter("model.weight"))
 
 
 def test_a_file_with_two_of_them_is_refused(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_releases_that_only_timm_knows_are_read_by_timm(
     for name, each in stored.items():
         if ".grn." in name:
             stored[name] = each.reshape(1, 1, 1, -1)
+    stored = {f"module.{name}": each for name, each in stored.items()}
     torch.save({"model": stored}, tmp_path / "a.pth")
     backbone = build(model=model, weights=str(tmp_path / "a.pth"))
     line = load_pretrained(backbone, required=True)
