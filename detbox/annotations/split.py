@@ -6,7 +6,7 @@ touched; a handful of arrays stays shared, so memory is flat over epochs and wor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +22,15 @@ class PackedStrings:
     """Strings as one block of bytes."""
 
     def __init__(self, strings: Sequence[str]) -> None:
-        encoded = [string.encode() for string in strings]
+        encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
         self._bytes = b"".join(encoded)
         self._ends = np.cumsum([0, *map(len, encoded)])
 
     def __getitem__(self, index: int) -> str:
         """The string at a position."""
-        return self._bytes[self._ends[index] : self._ends[index + 1]].decode()
+        return self._bytes[self._ends[index] : self._ends[index + 1]].decode(
+            "utf-8", "surrogatepass"
+        )
 
 
 class Split(NamedTuple):
@@ -63,6 +65,16 @@ class Split(NamedTuple):
     """(A,) bool: worth training on; crowds and boxes without a visible area are not"""
     findings: tuple[Finding, ...]
     """what reading has mended or left out"""
+
+    def in_classes(self, space: LabelSpace, labels: Mapping[int, int]) -> Split:
+        """The same objects in another space of classes.
+
+        Args:
+            space: the other one.
+            labels: of ours, all of them -> of the other.
+        """
+        table = np.array([labels[own] for own in range(len(self.label_space))], dtype=np.int32)
+        return self._replace(label_space=space, labels=table[self.labels])
 
     @property
     def num_images(self) -> int:

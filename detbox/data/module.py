@@ -22,6 +22,7 @@ from detbox.data.sampling import (
 )
 from detbox.data.sharing import StepBatch, share
 from detbox.errors import DataError
+from detbox.messages import some
 from detbox.structures import LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -54,15 +55,19 @@ class DataModule(pl.LightningDataModule):
 
     @cached_property
     def label_space(self) -> LabelSpace:
-        """The classes to learn; of the validation split where there is no other.
+        """The classes to learn, those of the training split, into which the other one is brought.
+
+        Of the validation split where there is no other.
 
         Raises:
-            ValueError: the splits have different categories.
+            ValueError: a split has no boxes, or validation has a class that training lacks.
         """
         if self._training_split is None:
             return self.val.label_space
+        _require_boxes(self.train)
         if self._validation is not None:
-            _require_equal(self.train, self._validation)
+            _require_boxes(self._validation)
+            self.val = _in_classes(self._validation, self.train)
         return self.train.label_space
 
     @property
@@ -88,8 +93,7 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches."""
-        if self._validation is not None:
-            _require_equal(self.train, self._validation)
+        _ = self.label_space  # the splits fit together
         loading = self.dataset.loading
         rank, world_size = self._place()
         length = self.train.num_images
@@ -142,16 +146,35 @@ def _present(name: str, split: Split | None, advice: str) -> Split:
     return split
 
 
-def _require_equal(train: Split, val: Split) -> None:
-    same = {label: label for label in range(len(train.label_space))}
+def _require_boxes(split: Split) -> None:
+    if not split.num_boxes:
+        raise DataError(
+            f"{split.source} has no annotations of its {split.num_images} images, so there is "
+            "nothing to learn or to score; add 'annotations', or choose another file with "
+            "data.*_images and data.*_annotations"
+        )
+
+
+def _in_classes(val: Split, train: Split) -> Split:
+    """The validation split with the labels of training.
+
+    Raises:
+        DataError: it has a class that training lacks.
+    """
     ours, theirs = train.label_space, val.label_space
-    if len(ours) == len(theirs) and ours.labels_in(theirs) == same:
-        return
-    known, other = (
-        set(zip(space.category_ids, space.names, strict=True)) for space in (ours, theirs)
-    )
-    raise DataError(
-        "training and validation need the same categories in the same order; only in "
-        f"{train.source.name}: {sorted(known - other)}, only in "
-        f"{val.source.name}: {sorted(other - known)}; make 'categories' agree"
-    )
+    labels = theirs.labels_in(ours)
+    lacking = [label for label in range(len(theirs)) if label not in labels]
+    if lacking:
+        known, other = (
+            set(zip(space.category_ids, space.names, strict=True)) for space in (ours, theirs)
+        )
+        mine, its = (some(list(map(str, sorted(each)))) for each in (known - other, other - known))
+        raise DataError(
+            "validation needs the same categories as training, or some of them; only in "
+            f"{train.source.name}: {mine}, only in {val.source.name}: {its}; "
+            "make 'categories' agree"
+        )
+    if absent := [name for i, name in enumerate(ours.names) if i not in labels.values()]:
+        told = "%s lacks %d of the %d classes of training, which are not scored: %s"
+        rank_zero_only(logger.warning)(told, val.source.name, len(absent), len(ours), some(absent))
+    return val.in_classes(ours, labels)

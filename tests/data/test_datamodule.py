@@ -120,6 +120,30 @@ def test_splits_of_other_categories_are_refused(root: Path) -> None:
             ask(build(root))
 
 
+def test_validation_may_have_some_of_the_classes_by_other_ids(
+    write_split: WriteSplit, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = {1: "ant", 2: "bee", 3: "cat"}
+    listed = [{"id": number, "name": name} for number, name in names.items()]
+    write_split("train", categories=listed, annotations=[box(1, 1, [4, 4, 20, 20])])
+    bee = {"categories": [{"id": 9, "name": "bee"}]}
+    root = write_split("val", **bee, annotations=[box(1, 1, [4, 4, 20, 20], category_id=9)])
+    data = build(root)
+    assert data.label_space.names == data.val.label_space.names == ("ant", "bee", "cat")
+    (batch,) = data.val_dataloader()
+    assert batch.targets.labels.tolist() == [1]
+    assert "lacks 2 of the 3 classes of training, which are not scored: ant, cat" in caplog.text
+    assert build(root).val.label_space.category_ids == (9,)  # an evaluation alone
+
+
+def test_a_split_without_annotations_is_nothing_to_train_on(write_split: WriteSplit) -> None:
+    write_split("train", annotations=[box(1, 1, [4, 4, 20, 20])])
+    data = build(write_split("val"))
+    with pytest.raises(ValueError, match=r"instances_val\.json has no annotations of its 1 images"):
+        data.train_dataloader()
+    assert data.val.num_images == 1
+
+
 def test_validation_shows_pictures_as_they_are(root: Path) -> None:
     batches = list(build(root, eval_size=48).val_dataloader())
     again = list(build(root, eval_size=48, seed=5).val_dataloader())
