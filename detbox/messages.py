@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
+from reprlib import Repr
 
 
 def near(name: str, known: Sequence[str]) -> str:
@@ -24,3 +27,26 @@ def some(names: Sequence[str], shown: int = 5) -> str:
 def listed(values: Sequence[int]) -> str:
     """Numbers as they are typed on a command line, without spaces: `[8,16,32]`."""
     return f"[{','.join(map(str, values))}]"
+
+
+def shown(value: object) -> str:
+    """Any value of a file, short, on one line and printable, whatever it is."""
+    return _BRIEF.repr(value)
+
+
+def printable(text: str) -> str:
+    """Text of a file as it is, or as Python writes it where it has line breaks and the like."""
+    return text if text.isprintable() else ascii(text)
+
+
+def typed(key: str, value: str) -> str:
+    """A setting as it is typed in a shell, whatever characters its value has."""
+    if re.fullmatch(r"[\w./-]+", value, re.ASCII):
+        return f"{key}={value}"
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return shlex.quote(f"{key}='{escaped}'")
+
+
+_BRIEF = Repr()
+_BRIEF.maxlevel, _BRIEF.maxdict, _BRIEF.maxlist = 2, 3, 4
+_BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 60

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detbox.annotations.coco_classes import ClassList, read_classes, refuse_shifted
+from detbox.annotations.coco_images import ImageList, read_images
 from detbox.annotations.coco_layouts import LAYOUTS, find_split, find_undivided
-from detbox.annotations.findings import Finding
+from detbox.annotations.document import Entry, read_document
+from detbox.annotations.entries import Place, flags, keys_of, numbers
+from detbox.annotations.findings import Finding, found
 from detbox.annotations.formats import Format, Source
-from detbox.annotations.packing import Images, Objects, pack, with_findings
+from detbox.annotations.masks import box_of
+from detbox.annotations.packing import Objects, Unknown, pack, with_findings
 from detbox.annotations.split import Split
-from detbox.errors import DataError, MissingFileError
 from detbox.registry import FORMATS
 from detbox.structures import LabelSpace
-
-NO_BOX = (math.nan,) * 4
 
 
 @FORMATS.register("coco")
@@ -30,104 +31,78 @@ def coco() -> Format:
 def read_coco(source: Source) -> Split:
     """Read a COCO annotation file.
 
-    Any encoding of Unicode is read; ids may be written as numbers or as strings of digits. `info`,
-    `licenses`, `annotations` and an object's `id`, `iscrowd` and `area` may be missing or null.
+    Any encoding of Unicode is read; numbers may be written as text, and ids may be any text.
+    `info`, `licenses`, `annotations` and an object's `id`, `iscrowd` and `area` may be missing or
+    null; a missing `bbox` is taken from the mask.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no COCO annotation file.
+        ValueError: it is no COCO annotation file, an entry cannot be read, or no annotation is left
+            to learn from.
     """
     file = source.annotations
-    document = _load(file)
-    space = _label_space(document["categories"], file)
-    images = _images(document["images"], file)
+    document = read_document(file)
     listed = document["annotations"]
-    split = pack(file, source.images, space, images, _objects(listed, images, space))
+    classes = read_classes(document["categories"], file)
+    images = read_images(document["images"], file)
+    objects, unknown, masked = _objects(listed, images, classes, file)
+    split = pack(file, source.images, classes.space, images.images, objects, unknown)
+    split = with_findings(split, *images.findings, *classes.findings, *masked)
     if listed:
         return split
     return with_findings(split, Finding("annotations: all figures are undefined", 0, file.name))
 
 
-def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
-    if not file.is_file():
-        raise MissingFileError(
-            f"expected COCO annotations at {file}, there is no such file; "
-            "set data.root, or data.train_annotations and data.val_annotations"
-        )
-    try:
-        document = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file} is no valid JSON ({error}); export or download it again") from None
-    if isinstance(document, dict) and document.get("annotations") is None:
-        document["annotations"] = []
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise DataError(
-                f"expected a COCO file with the lists images, annotations and categories, "
-                f"{file} lacks {key!r}; export it as 'COCO detection'"
-            )
-    for key in ("images", "annotations", "categories"):
-        if not all(isinstance(entry, dict) for entry in document[key]):
-            raise DataError(f"{file}: expected {key!r} to hold objects only; mend the file")
-        if not document[key] and key != "annotations":
-            raise DataError(f"{file}: {key!r} is empty, expected at least one entry; mend the file")
-    return document
+def read_categories(file: Path) -> LabelSpace:
+    """The classes of a COCO annotation file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no COCO annotation file.
+    """
+    return read_classes(read_document(file)["categories"], file).space
 
 
-def _label_space(categories: list[dict[str, Any]], file: Path) -> LabelSpace:
-    try:
-        return LabelSpace.from_categories(
-            [{**category, "id": _whole(category["id"])} for category in categories]
-        )
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{file}: every category needs 'id' and 'name', one has no {error}"
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{file}: {error}") from None
-
-
-def _images(images: list[dict[str, Any]], file: Path) -> Images:
-    for image in images:
-        sides = (image.get("height"), image.get("width"))
-        sized = all(isinstance(side, int | float) and side >= 1 for side in sides)
-        named = isinstance(image.get("file_name"), str)
-        if not (sized and named and isinstance(_whole(image.get("id")), int)):
-            shown = {key: image.get(key) for key in ("id", "height", "width", "file_name")}
-            raise DataError(
-                f"{file}: every image needs a whole number 'id', 'height' and 'width' in pixels "
-                f"and a 'file_name', got {shown}; mend the entry"
-            )
-    ids = np.array([_whole(image["id"]) for image in images], dtype=np.int64)
-    sizes = np.array([(image["height"], image["width"]) for image in images], dtype=np.int64)
-    return Images(ids, sizes, [image["file_name"] for image in images])
-
-
-def _objects(annotations: list[dict[str, Any]], images: Images, space: LabelSpace) -> Objects:
-    image_of: dict[Any, int] = {number: i for i, number in enumerate(images.ids.tolist())}
-    label_of: dict[Any, int] = {number: i for i, number in enumerate(space.category_ids)}
-    return Objects(
-        owners=np.array([image_of.get(_whole(a.get("image_id")), -1) for a in annotations], int),
-        labels=np.array([label_of.get(_whole(a.get("category_id")), -1) for a in annotations], int),
-        boxes=np.array([_box(a.get("bbox")) for a in annotations], np.float64).reshape(-1, 4),
-        areas=np.array([_number(a.get("area")) for a in annotations], np.float64),
-        crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
-        ids=np.array([_whole(a.get("id")) for a in annotations], object),
+def _objects(
+    listed: list[Entry], images: ImageList, classes: ClassList, file: Path
+) -> tuple[Objects, Unknown, tuple[Finding, ...]]:
+    """The annotations, what their unknown references are, and what was read otherwise."""
+    image_ids, category_ids = _column(listed, "image_id"), _column(listed, "category_id")
+    owners, labels = images.ids.positions(image_ids), classes.ids.positions(category_ids)
+    refuse_shifted(category_ids, labels, classes, file)
+    boxes, masked = _boxes(listed)
+    objects = Objects(
+        owners=owners,
+        labels=labels,
+        boxes=boxes,
+        areas=numbers(_column(listed, "area")),
+        crowd=flags(_column(listed, "iscrowd"), _places(listed, file)),
+        ids=np.fromiter(keys_of(_column(listed, "id")), dtype=object, count=len(listed)),
     )
+    unknown = Unknown(images.ids.mend(image_ids, owners), classes.ids.mend(category_ids, labels))
+    findings = found(
+        "boxes taken from masks, where there was no bbox",
+        masked,
+        lambda position: f"annotations[{position}]",
+        defect=False,
+    )
+    return objects, unknown, findings
 
 
-def _whole(value: object) -> int | str | None:
-    """An id as a whole number where it can be read as one; else as text, for messages."""
-    if isinstance(value, int) or value is None:
-        return value
-    text = str(value).removesuffix(".0")
-    return int(text) if text.isdecimal() else text
+def _boxes(listed: list[Entry]) -> tuple[np.ndarray, np.ndarray]:
+    """Left, top, width, height (A, 4), NaN where there is none, and which are from masks (A,)."""
+    boxes = numbers(_column(listed, "bbox"), 4)
+    masked = np.zeros(len(listed), dtype=bool)
+    for position in np.flatnonzero(~np.isfinite(boxes).all(1) | ~boxes.any(1)):
+        box = box_of(listed[position].get("segmentation"))
+        if box is not None:
+            boxes[position], masked[position] = box, True
+    return boxes, masked
 
 
-def _box(value: object) -> tuple[float, ...]:
-    numbers = tuple(map(_number, value)) if isinstance(value, list) else ()
-    return numbers if len(numbers) == 4 else NO_BOX
+def _column(listed: list[Entry], key: str) -> list[Any]:
+    return [entry.get(key) for entry in listed]
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def _places(listed: list[Entry], file: Path) -> Iterator[Place]:
+    return (Place(file, "annotations", index, entry) for index, entry in enumerate(listed))

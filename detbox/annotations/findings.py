@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detbox.messages import printable
+
 
 class Finding(NamedTuple):
     """One kind of thing that a reader has met."""
@@ -18,17 +20,24 @@ class Finding(NamedTuple):
     """the first one"""
     defect: bool = True
     """False: lawful, but a reader of the figures should know"""
+    mend: str = ""
+    """what to do about it, where that is not plain to see"""
 
     def __str__(self) -> str:
-        """`2 zero-area boxes dropped (first: annotation 10, 0001.png)`."""
-        return f"{self.number} {self.what} (first: {self.example})"
+        """`2 zero-area boxes dropped (first: annotation 10, 0001.png)`, and how to mend defects."""
+        text = f"{self.number} {self.what} (first: {printable(self.example)})"
+        return f"{text}: {self.mend}" if self.mend and self.defect else text
 
 
 def found(
-    what: str, hits: np.ndarray, name: Callable[[int], str], defect: bool = True
+    what: str,
+    hits: np.ndarray,
+    name: Callable[[int], str],
+    defect: bool = True,
+    mend: str = "",
 ) -> tuple[Finding, ...]:
     """One finding of the positions that are True, or none; `name` names a position."""
     positions = np.flatnonzero(hits)
     if not len(positions):
         return ()
-    return (Finding(what, len(positions), name(int(positions[0])), defect),)
+    return (Finding(what, len(positions), name(int(positions[0])), defect, mend),)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +11,19 @@ import numpy as np
 
 from detbox.annotations.findings import Finding, found
 from detbox.annotations.split import PackedStrings, Split, corners
-from detbox.errors import DataError, MissingFileError
+from detbox.errors import DataError
 from detbox.structures import LabelSpace
 
 CLIP_TOLERANCE = 1e-3
 """pixels; a box that leaves the image by less is rounding of the annotation tool"""
+MANY = 0.1
+"""share of the annotations; where as many are left out, a finding of its own says so"""
+
+
+NO_BOX = "give each a 'bbox' of [left, top, width, height] in pixels"
+NO_AREA = "give width and height, not the second corner or nothing"
+OUTSIDE = "are boxes [left, top, width, height] in pixels of the sizes that 'images' says?"
+CROWD = "set 'iscrowd' to 0 where an annotation is one object, not a region of many"
 
 
 class Images(NamedTuple):
@@ -45,15 +51,37 @@ class Objects(NamedTuple):
     crowd: np.ndarray
     """(A,) bool"""
     ids: np.ndarray
-    """(A,) what messages call them; None where the file does not number them"""
+    """(A,) of any type, what messages call them; None where the file does not number them"""
 
     def where(self, positions: np.ndarray) -> Objects:
         """Some of them."""
         return Objects(*(column[positions] for column in self))
 
 
+class Unknown(NamedTuple):
+    """What objects refer to in vain, and what there is; empty: all is known."""
+
+    images: str = ""
+    classes: str = ""
+
+
+class Fault(NamedTuple):
+    """Why objects are left out."""
+
+    what: str
+    wrong: Any
+    """(A,) bool array"""
+    defect: bool
+    mend: str
+
+
 def pack(
-    source: Path, folder: Path, label_space: LabelSpace, images: Images, objects: Objects
+    source: Path,
+    folder: Path,
+    label_space: LabelSpace,
+    images: Images,
+    objects: Objects,
+    unknown: Unknown,
 ) -> Split:
     """A split of what a reader has listed, with everything that had to be mended.
 
@@ -61,12 +89,12 @@ def pack(
     an area inside the image are kept for scoring, but not to learn from. Images without boxes stay.
 
     Raises:
-        ValueError: an image's id, or that of an object that is kept, comes twice.
+        DataError: there are objects, and none of them is left to learn from.
     """
-    _refuse_duplicates(images.ids.tolist(), "image", source)
-    objects, dropped = _placed(objects, images)
-    _refuse_duplicates([each for each in objects.ids if each is not None], "annotation", source)
+    total = len(objects.owners)
+    objects, dropped = _placed(objects, images, unknown)
     learnt, left_out = _learnt(objects, images)
+    lost = _lost(source, total, int(learnt.sum()), dropped + left_out)
     counts = np.bincount(objects.owners[learnt], minlength=len(images.ids))
     empty = found("images without boxes kept", counts == 0, images.names.__getitem__, defect=False)
     order = np.argsort(objects.owners, kind="stable")
@@ -84,39 +112,8 @@ def pack(
         areas=np.where(np.isfinite(kept.areas), kept.areas, kept.boxes[:, 2] * kept.boxes[:, 3]),
         crowd=kept.crowd,
         learnt=learnt[order],
-        findings=(*dropped, *left_out, *empty),
+        findings=(*lost, *dropped, *left_out, *_clipped(objects, images, learnt), *empty),
     )
-
-
-def with_files_checked(split: Split, setting: str) -> Split:
-    """The split, with the image files counted that are not there.
-
-    One listing per folder: a look-up per file would take minutes on network storage.
-
-    Args:
-        split: as read.
-        setting: that names the folder, for messages.
-
-    Raises:
-        FileNotFoundError: there is no folder, or none of the files.
-    """
-    folder, name = split.folder, split.source.name
-    if not folder.is_dir():
-        raise MissingFileError(
-            f"expected the images of {name} in {folder}, there is no such folder; set {setting}"
-        )
-    names = [split.names[index] for index in range(split.num_images)]
-    present: set[str] = set()
-    for parent in {os.path.dirname(each) for each in names}:
-        if (folder / parent).is_dir():
-            present.update(os.path.join(parent, each) for each in os.listdir(folder / parent))
-    absent = np.array([os.path.join(*os.path.split(each)) not in present for each in names])
-    if absent.all():
-        raise MissingFileError(
-            f"none of the {len(names)} images of {name} is in {folder} (first: {names[0]}); "
-            f"set {setting} to the folder that file names start from"
-        )
-    return with_findings(split, *found("image files missing", absent, split.names.__getitem__))
 
 
 def with_findings(split: Split, *more: Finding) -> Split:
@@ -124,24 +121,40 @@ def with_findings(split: Split, *more: Finding) -> Split:
     return split._replace(findings=(*more, *split.findings))
 
 
-def _refuse_duplicates(ids: list[Any], kind: str, source: Path) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    repeated = [each for each, count in Counter(ids).items() if count > 1]
-    raise DataError(
-        f"{source}: {kind} ids must be unique, {len(repeated)} are repeated "
-        f"(first: {repeated[0]}); renumber them"
-    )
+def _lost(
+    source: Path, total: int, learnt: int, causes: tuple[Finding, ...]
+) -> tuple[Finding, ...]:
+    """A finding where many objects are left out.
+
+    Raises:
+        DataError: where all are.
+    """
+    if total - learnt < MANY * total or not total:
+        return ()
+    main = max(causes, key=lambda each: each.number)
+    if not learnt:
+        raise DataError(
+            f"{source}: none of the {total} annotations is left to learn from: "
+            f"{', '.join(f'{each.number} {each.what}' for each in causes)} "
+            f"(first: {main.example}); {main.mend}"
+        )
+    what = f"of {total} annotations are left out"
+    mend = f"{main.number} {main.what}" + (f"; {main.mend}" if main.mend else "")
+    return (Finding(what, total - learnt, main.example, mend=mend),)
 
 
-def _placed(objects: Objects, images: Images) -> tuple[Objects, tuple[Finding, ...]]:
-    """The objects that have an image, a class and a box."""
+def _placed(
+    objects: Objects, images: Images, unknown: Unknown
+) -> tuple[Objects, tuple[Finding, ...]]:
+    """The objects that have an image, a class and a box, each once."""
+    no_box = ~np.isfinite(objects.boxes).all(1)
     kept, findings = _sieve(
         objects,
         images,
-        ("boxes of unknown images dropped", objects.owners < 0, True),
-        ("boxes of unknown categories dropped", objects.labels < 0, True),
-        ("annotations without a valid bbox dropped", ~np.isfinite(objects.boxes).all(1), True),
+        Fault("boxes of unknown images dropped", objects.owners < 0, True, unknown.images),
+        Fault("boxes of unknown categories dropped", objects.labels < 0, True, unknown.classes),
+        Fault("annotations without a valid bbox dropped", no_box, True, NO_BOX),
+        Fault("repeated annotations dropped", _repeated(objects), True, "export the file again"),
     )
     return objects.where(kept), findings
 
@@ -150,26 +163,49 @@ def _learnt(objects: Objects, images: Images) -> tuple[np.ndarray, tuple[Finding
     """Which objects are worth training on (A,), and why the others are not."""
     whole = corners(objects.boxes)
     clipped = whole.clip(0, images.sizes[objects.owners][:, [1, 0, 1, 0]])
-    learnt, findings = _sieve(
+    empty = (objects.boxes[:, 2:] <= 0).any(1)
+    outside = (clipped[:, 2:] <= clipped[:, :2]).any(1)
+    return _sieve(
         objects,
         images,
-        ("crowd regions left out", objects.crowd, False),
-        ("zero-area boxes dropped", ~(objects.boxes[:, 2:] > 0).all(1), True),
-        ("boxes outside the image dropped", ~(clipped[:, 2:] > clipped[:, :2]).all(1), True),
+        Fault("crowd regions left out", objects.crowd, False, CROWD),
+        Fault("zero-area boxes dropped", empty, True, NO_AREA),
+        Fault("boxes outside the image dropped", outside, True, OUTSIDE),
     )
-    moved = learnt & (np.abs(clipped - whole) > CLIP_TOLERANCE).any(1)
-    clips = found("boxes clipped to the image", moved, partial(_name, objects, images))
-    return learnt, findings + clips
+
+
+def _clipped(objects: Objects, images: Images, learnt: np.ndarray) -> tuple[Finding, ...]:
+    whole = corners(objects.boxes)
+    limit = images.sizes[objects.owners][:, [1, 0, 1, 0]]
+    beyond = ((whole < -CLIP_TOLERANCE) | (whole > limit + CLIP_TOLERANCE)).any(1)
+    name = partial(_name, objects, images)
+    return found("boxes clipped to the image", learnt & beyond, name)
+
+
+def _repeated(objects: Objects) -> np.ndarray:
+    """What is listed once more: the same id, image, class and box; (A,) bool."""
+    again = np.zeros(len(objects.owners), dtype=bool)
+    numbered = [each for each in objects.ids if each is not None]
+    if len(set(numbered)) == len(numbered):
+        return again
+    seen: set[tuple] = set()
+    columns = (objects.ids, objects.owners, objects.labels, objects.boxes)
+    for position, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        whole = (*row[:3], *row[3])
+        again[position] = row[0] is not None and whole in seen
+        seen.add(whole)
+    return again
 
 
 def _sieve(
-    objects: Objects, images: Images, *faults: tuple[str, Any, bool]
+    objects: Objects, images: Images, *faults: Fault
 ) -> tuple[np.ndarray, tuple[Finding, ...]]:
     """What is left (A,), and a finding of every fault; an object counts for its first one."""
     left = np.ones(len(objects.owners), dtype=bool)
     findings: tuple[Finding, ...] = ()
-    for what, wrong, defect in faults:
-        findings += found(what, left & wrong, partial(_name, objects, images), defect)
+    for what, wrong, defect, mend in faults:
+        name = partial(_name, objects, images)
+        findings += found(what, left & wrong, name, defect, mend)
         left &= ~wrong
     return left, findings
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from detbox.annotations.files import with_files_found
 from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
-from detbox.annotations.packing import with_files_checked, with_findings
+from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
 from detbox.errors import DataError, MissingFileError
 from detbox.registry import FORMATS
@@ -46,13 +47,13 @@ class Folder:
         """
         found = self._find(split)
         if found is not None:
-            return _read(*found, split)
+            return self._read(*found, split)
         if self._find(OTHER[split]) is not None:
             return None
         root = self._existing_root()
         for format in self._formats():
             if root and (whole := format.find_undivided(root)):
-                return _undivided(_read(format, whole, split), root)
+                return _undivided(self._read(format, whole, split), root)
         raise self._nothing(root)
 
     def _find(self, split: str) -> tuple[Format, Source] | None:
@@ -71,6 +72,10 @@ class Folder:
         base = root or Path.cwd()
         source = Source(*(base / Path(path).expanduser() for path in (images, annotations)))
         return formats[0], source
+
+    def _read(self, format: Format, source: Source, split: str) -> Split:
+        root = self._existing_root() or source.images
+        return with_files_found(format.read(source), root, split)
 
     def _formats(self) -> list[Format]:
         names = [self._format] if self._format else FORMATS.names()
@@ -94,10 +99,6 @@ class Folder:
             + "; or name data.train_images, data.train_annotations, data.val_images and "
             "data.val_annotations"
         )
-
-
-def _read(format: Format, source: Source, split: str) -> Split:
-    return with_files_checked(format.read(source), f"data.root, or data.{split}_images")
 
 
 def _undivided(whole: Split, root: Path) -> Split:

@@ -11,7 +11,7 @@ import torch
 from coco_files import SHARED, WriteSplit, box, image
 
 from detbox.annotations import Source, Split, read_coco
-from detbox.annotations.packing import with_files_checked
+from detbox.annotations.files import with_files_found
 from detbox.boxes import to_xyxy
 
 
@@ -20,7 +20,7 @@ def read(root: Path) -> Split:
 
 
 def read_from(folder: Path, file: Path) -> Split:
-    return with_files_checked(read_coco(Source(folder, file)), "data.train_images")
+    return with_files_found(read_coco(Source(folder, file)), folder, "train")
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 2), (1, 2, 3), (7, 90, 13)])
@@ -108,10 +108,12 @@ def test_files_in_subfolders_are_found(write_split: WriteSplit) -> None:
         ({"images": []}, "'images' is empty"),
         ({"categories": []}, "'categories' is empty"),
         ({"categories": None}, "lacks 'categories'"),
-        ({"categories": [{"id": 1}]}, "every category needs 'id' and 'name'"),
+        ({"categories": [{"id": 1}]}, r"categories\[0\] \(id 1\): 'name' is missing"),
         ({"categories": [{"id": 1, "name": "a"}] * 2}, "category ids must be unique"),
-        ({"images": [image(1), image(1)]}, "image ids must be unique, 1 are repeated"),
-        ({"annotations": [box(1, 1, [1, 1, 2, 2])] * 2}, "annotation ids must be unique"),
+        (
+            {"images": [image(1), image(1) | {"file_name": "b.png"}]},
+            r"image ids must be unique, 1 are repeated \(first: 1 of images\[0\] and \[1\]\)",
+        ),
         ({"annotations": ["box"]}, "'annotations' to hold objects only"),
     ],
 )
@@ -128,7 +130,7 @@ def test_an_image_without_a_size_is_refused(write_split: WriteSplit) -> None:
     document = json.loads(file.read_text())
     del document["images"][0]["width"]
     file.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="'height' and 'width' in pixels"):
+    with pytest.raises(ValueError, match=r"images\[0\] \(id 1\): 'width' is missing"):
         read(root)
 
 

@@ -297,7 +297,8 @@ def test_another_data_set_is_refused(tmp_path: Path) -> None:
 def categories_found(folder: Path, categories: list[tuple[int, str]], space: LabelSpace) -> list:
     """Category ids in the results of a detector that finds one object of every class."""
     listed = [{"id": number, "name": name} for number, name in categories]
-    evaluator = CocoEvaluator(read(write(folder, {**random_data(), "categories": listed})), space)
+    data = {**random_data(), "categories": listed, "annotations": []}
+    evaluator = CocoEvaluator(read(write(folder, data)), space)
     every = torch.arange(len(space))
     boxes = torch.tensor([[0.0, 0, 9, 9]]).expand(len(space), 4)
     evaluator.update([10], [Detections(boxes, torch.ones(len(space)), every)])
