@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from detbox import backbones, data, losses, matchers, models, necks
+# Each fills registries. None of them imports Lightning or timm: composing waits for neither.
+import detbox.backbones
+import detbox.console.builders
+import detbox.data
+import detbox.engine.builders
+import detbox.engine.optimization
+import detbox.engine.trainer
+import detbox.evaluation.builders
+import detbox.losses
+import detbox.matchers
+import detbox.models
+import detbox.necks
+import detbox.tracking.builders
+import detbox.tracking.loggers  # noqa: F401
 from detbox.backbones.weights import load_pretrained
-from detbox.console import progress
 from detbox.criterion import Criterion
 from detbox.data.dataset import DataSet
-from detbox.data.module import DataModule
-from detbox.engine import checkpoints, optimization, seeding, trainer
-from detbox.engine.module import DetectionModule
 from detbox.engine.optimization import Optimization
 from detbox.errors import SettingError
-from detbox.evaluation import callback, pictures
 from detbox.models.detector import Detector
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.postprocess import Postprocess
@@ -34,28 +42,10 @@ from detbox.registry import (
     SCHEDULES,
 )
 from detbox.structures import LabelSpace
-from detbox.tracking import gradients, loggers, terms, timing
 
-REGISTERED = (
-    backbones,
-    callback,
-    checkpoints,
-    data,
-    gradients,
-    loggers,
-    losses,
-    matchers,
-    models,
-    necks,
-    optimization,
-    pictures,
-    progress,
-    seeding,
-    terms,
-    timing,
-    trainer,
-)
-"""modules whose import fills the registries"""
+if TYPE_CHECKING:
+    from detbox.data.module import DataModule
+    from detbox.engine.module import DetectionModule
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
@@ -123,6 +113,8 @@ def build_dataset(cfg: DictConfig) -> DataSet:
 
 def build_data(cfg: DictConfig) -> DataModule:
     """The data set of a configuration, with its loaders."""
+    from detbox.data.module import DataModule
+
     return DataModule(build_dataset(cfg), cfg.seed)
 
 
@@ -137,6 +129,8 @@ def build_module(
         learns: False without an optimization, to evaluate: old checkpoints store schedules that
             have other settings today.
     """
+    from detbox.engine.module import DetectionModule
+
     return DetectionModule(
         build_detector(cfg, len(label_space)),
         build_criterion(cfg),

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -140,12 +141,16 @@ class Registry:
                 raise UnknownNameError(
                     f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}"
                 )
-            _check_choice(f"{self.kind}.{key}", value, typing.get_type_hints(builder).get(key))
+            _check_choice(f"{self.kind}.{key}", value, _hints(builder).get(key))
         return partial(builder, **settings)
 
     def builder(self, name: str) -> Callable[..., Any]:
         """What is registered under a name."""
         return self._part(name).builder
+
+    def settings(self, name: str) -> list[str]:
+        """The keys of the configuration of what is registered under a name."""
+        return _settings_of(self._part(name).builder)
 
     def bind_typed(self, config: Mapping[str, Any]) -> Callable[..., Any]:
         """As `bind`, for settings that no schema of Hydra has seen yet.
@@ -178,13 +183,23 @@ def _settings_of(builder: Callable[..., Any]) -> list[str]:
 
 def _schema(name: str, builder: Callable[..., Any]) -> type:
     parameters = inspect.signature(builder).parameters
-    hints = typing.get_type_hints(builder)
+    hints = _hints(builder)
     fields: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
     fields += [
         (key, _field_type(hints.get(key, Any)), _default(parameters[key].default))
         for key in _settings_of(builder)
     ]
     return make_dataclass(f"{name}_settings", fields)
+
+
+def _hints(builder: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the settings alone: those of the objects may exist for the type checker only."""
+    function = inspect.unwrap(builder.__init__ if inspect.isclass(builder) else builder)
+    names = function.__annotations__
+    asked = SimpleNamespace(
+        __annotations__={key: names[key] for key in _settings_of(builder) if key in names}
+    )
+    return typing.get_type_hints(asked, globalns=function.__globals__)
 
 
 def _field_type(hint: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TextIO
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 from rich import get_console
 
 LINES = (

@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.console.bar import Bar
 from detbox.console.lines import say
 from detbox.console.meter import Forecast, Means, Speed, clock
@@ -147,9 +146,3 @@ def _total_batches(trainer: pl.Trainer) -> float:
     epochs = float("inf") if trainer.max_epochs in (None, -1) else trainer.max_epochs
     steps = float("inf") if trainer.max_steps == -1 else trainer.max_steps
     return min(epochs * trainer.num_training_batches, steps * trainer.accumulate_grad_batches)
-
-
-@register_callback("progress", Stage.DISPLAY)
-def progress(context: RunContext, *, every: int = 50) -> list[ConsoleProgress]:
-    """A bar and one line per epoch; losses are read every so many batches."""
-    return [ConsoleProgress(every)]

@@ -48,6 +48,7 @@ class Loader:
             num_workers=workers,
             collate_fn=_pack,
             pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
         )
 
     def __len__(self) -> int:

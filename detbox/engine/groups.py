@@ -5,20 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
-from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import nn
 
 from detbox.engine.layer_decay import blocks_above
 from detbox.errors import SettingError
 
-NORMS = (
-    *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
-    *(RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d),
-)
-"""kinds of modules whose parameters are those of a norm"""
 NO_PATTERNS: dict[str, float] = {}
 
 
@@ -44,7 +38,7 @@ class WeightDecay:
         # `endswith`: attention has its `in_proj_bias`; a table of positions is none.
         if not self.biases and last.endswith("bias"):
             return 0.0
-        if not self.norms and isinstance(module.get_submodule(owner), NORMS):
+        if not self.norms and isinstance(module.get_submodule(owner), _norms()):
             return 0.0
         patterns = self.patterns or NO_PATTERNS
         return patterns.get(first_hit(patterns, name), self.base)
@@ -123,6 +117,18 @@ def check_patterns(
 def first_hit(patterns: Mapping[str, float], name: str) -> str:
     """The first pattern found in a name, or the empty string."""
     return next((pattern for pattern in patterns if re.search(pattern, name)), "")
+
+
+@cache
+def _norms() -> tuple[type[nn.Module], ...]:
+    """Kinds of modules whose parameters are those of a norm."""
+    from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
+
+    return (
+        *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+        *(RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d),
+    )
 
 
 def _blocks_above(module: nn.Module, layer_decay: float) -> dict[str, int]:

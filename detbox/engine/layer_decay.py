@@ -6,8 +6,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from timm import create_model
-from timm.models import group_parameters
 from torch import nn
 
 from detbox.backbones.timm import TimmBackbone
@@ -58,6 +56,9 @@ def blocks_above(detector: nn.Module) -> dict[str, int]:
 @cache
 def _layers(model: str) -> dict[str, int]:
     """The layer of each parameter of a whole timm model that has one; a head has none."""
+    from timm import create_model
+    from timm.models import group_parameters
+
     with torch.device("meta"):
         whole: Any = create_model(model)
         whole.register_parameter(NOWHERE, nn.Parameter(torch.empty(0)))

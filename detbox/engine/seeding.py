@@ -8,8 +8,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from detbox.callbacks import RunContext, Stage, register_callback
-
 
 class SeedEveryStep(pl.Callback):
     """Seed torch at the start of every training step.
@@ -31,9 +29,3 @@ class SeedEveryStep(pl.Callback):
         step = trainer.fit_loop.epoch_loop.total_batch_idx
         place = np.random.SeedSequence((self.seed, step, trainer.global_rank))
         torch.manual_seed(int(place.generate_state(1)[0]))
-
-
-@register_callback("seeding", Stage.SEED)
-def seeding(context: RunContext) -> list[SeedEveryStep]:
-    """The same draws whether a run was resumed or not."""
-    return [SeedEveryStep(context.seed)]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
-from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.errors import SettingError
 from detbox.registry import TRAINERS
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
 
 
 @TRAINERS.register("lightning")
@@ -65,6 +64,12 @@ def lightning(
     Raises:
         SettingError: what Lightning says of settings that this machine cannot follow.
     """
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    from detbox.engine.atomic import AtomicCheckpointIO
+
     try:
         return pl.Trainer(
             max_epochs=max_epochs,

@@ -9,7 +9,6 @@ from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.figures import CocoMetrics, Figures
 from detbox.structures import Batch, Detections
@@ -76,10 +75,3 @@ class CocoEvaluation(Callback):
         if limited:
             logger.warning("limit_val_batches: only the %d images seen are scored", metrics.images)
         return metrics
-
-
-@register_callback("evaluation", Stage.EVALUATION)
-def evaluation(context: RunContext) -> list[CocoEvaluation]:
-    """COCO figures after each validation, and `detections.json` at the end."""
-    evaluator = CocoEvaluator(context.truth, context.label_space)
-    return [CocoEvaluation(evaluator, context.folder, context.figures)]

@@ -10,7 +10,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from detbox.boxes import box_scale, to_xyxy
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.evaluation.drawing import contact_sheet, draw
 from detbox.structures import Batch, Detections
 
@@ -69,11 +68,3 @@ class ContactSheet(Callback):
         there = Detections(to_xyxy(boxes) * size, torch.ones(len(labels)), labels)
         zoom = max(1, LEGIBLE_SIDE // max(pixels.shape[-2:]))
         return draw(pixels, here, self.names, threshold=self.threshold, truth=there, zoom=zoom)
-
-
-@register_callback("pictures", Stage.DISPLAY)
-def pictures(context: RunContext, *, count: int = 12, threshold: float = 0.3) -> list[ContactSheet]:
-    """`pictures.jpg`; none on other classes than the detector's, where the truth has no name."""
-    if context.truth.label_space != context.label_space:
-        return []
-    return [ContactSheet(context.folder, context.label_space.names, count, threshold)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scipy.optimize import linear_sum_assignment
-
 from detbox.matchers.cost import CostMatcher, CostSettings
 from detbox.registry import CLASS_COSTS, MATCHERS
 
@@ -20,6 +18,8 @@ def hungarian(
     eps: float = 1e-6,
 ) -> CostMatcher:
     """Hungarian matching on class, L1 and GIoU cost (Deformable DETR, app. A.4)."""
+    from scipy.optimize import linear_sum_assignment
+
     settings = CostSettings(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
     cost = CLASS_COSTS.build({"name": class_cost}, settings)
     return CostMatcher(cost, linear_sum_assignment)

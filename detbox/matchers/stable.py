@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from detbox.boxes import pairwise_overlap, to_xyxy
@@ -73,5 +72,7 @@ def stable(
     eps: float = 1e-6,
 ) -> PositionModulated:
     """Hungarian matching on the focal cost of position-modulated probabilities, L1 and GIoU."""
+    from scipy.optimize import linear_sum_assignment
+
     cost = FocalBoxCost(class_weight, l1_weight, giou_weight, alpha, gamma, eps)
     return PositionModulated(CostMatcher(cost, linear_sum_assignment), position_power, eps)

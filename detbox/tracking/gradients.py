@@ -6,7 +6,6 @@ import lightning.pytorch as pl
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.tracking.steps import is_logged
 
 
@@ -25,9 +24,3 @@ class GradientNorm(pl.Callback):
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         pl_module.log("train/grad_norm", get_total_norm(gradients))
-
-
-@register_callback("gradient_norm", Stage.STEP)
-def gradient_norm(context: RunContext) -> list[GradientNorm]:
-    """The gradient's size before clipping."""
-    return [GradientNorm()]

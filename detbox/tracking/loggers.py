@@ -1,7 +1,4 @@
-"""Where figures go: a CSV file always, W&B by `logger=wandb`; and the callbacks that feed them.
-
-W&B is imported only when it is asked for.
-"""
+"""Where figures go: a CSV file always, W&B by `logger=wandb`, imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -9,14 +6,12 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.registry import LOGGERS
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 
 def build_loggers(
@@ -52,30 +47,14 @@ def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
             logger.finish(failed=failed)
 
 
-@register_callback("rates", Stage.STEP)
-def rates(context: RunContext) -> list[LearningRateMonitor]:
-    """The learning rate of each group of parameters."""
-    return [LearningRateMonitor("step")] if context.loggers else []
-
-
-@register_callback("dashboard", Stage.DISPLAY)
-def dashboard(
-    context: RunContext, *, num_images: int = 8, threshold: float = 0.3
-) -> list[Callback]:
-    """Panels and class figures, where there is a W&B run to show them."""
-    if not any(isinstance(logger, WandbLogger) for logger in context.loggers):
-        return []
-    from detbox.tracking.dashboard import WandbDashboard
-
-    return [WandbDashboard(context.figures, num_images, threshold)]
-
-
 @LOGGERS.register("csv")
 def csv(folder: Path, config: Mapping[str, Any]) -> list[Logger]:
     """`metrics.csv` in the run folder, the configuration beside it as `hparams.yaml`.
 
     The metrics of an earlier run in the same folder are kept as `metrics-1.csv` and so on.
     """
+    from lightning.pytorch.loggers import CSVLogger
+
     _keep(folder / "metrics.csv")
     logger = CSVLogger(folder, name="", version="")
     with warnings.catch_warnings():
@@ -111,7 +90,6 @@ def wandb(
         init_seconds: after so long without an answer the run goes on offline.
         finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
     """
-    # Here, not above: training with logger=csv must not need wandb.
     from detbox.tracking.dashboard import wandb_logger
 
     run = wandb_logger(

@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.structures import StepOutputs, Term
 from detbox.tracking.steps import is_logged
 
@@ -47,9 +46,3 @@ class TermsLogger(pl.Callback):
         # Lightning hands the loss back divided by the accumulated batches.
         pl_module.log("train/loss", outputs["loss"] * trainer.accumulate_grad_batches)
         pl_module.log_dict({dashboard_name(term): term.value for term in outputs["terms"]})
-
-
-@register_callback("terms", Stage.STEP)
-def terms(context: RunContext) -> list[TermsLogger]:
-    """The loss and all its terms."""
-    return [TermsLogger()]

@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.tracking.clocks import StepClock, clock_of
 from detbox.tracking.steps import is_logged
 
@@ -103,9 +102,3 @@ class StepTimer(pl.Callback):
         sums = [sum(column) for column in zip(*seconds, strict=True)]
         means = {f"time/{p}": s / len(seconds) for p, s in zip(PARTS, sums, strict=True)}
         return {**means, "time/images_per_second": self._images / max(sum(sums), 1e-9)}
-
-
-@register_callback("timing", Stage.TIMING)
-def timing(context: RunContext) -> list[StepTimer]:
-    """Where a training step's time goes."""
-    return [StepTimer()]

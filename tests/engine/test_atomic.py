@@ -12,7 +12,7 @@ from training_toys import ToyEvaluation, ToyModule, context, loader
 
 from detbox.console.lines import quiet
 from detbox.engine.atomic import AtomicCheckpointIO
-from detbox.engine.checkpoints import checkpoints
+from detbox.engine.builders import checkpoints
 from detbox.engine.trainer import lightning
 
 

@@ -1,12 +1,23 @@
-"""Checkpoints of a training run."""
+"""Builders of the callbacks that a training run stands on."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from lightning.pytorch.callbacks import ModelCheckpoint
+from typing import TYPE_CHECKING, Any
 
 from detbox.callbacks import RunContext, Stage, register_callback
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from detbox.engine.seeding import SeedEveryStep
+
+
+@register_callback("seeding", Stage.SEED)
+def seeding(context: RunContext) -> list[SeedEveryStep]:
+    """The same draws whether a run was resumed or not."""
+    from detbox.engine.seeding import SeedEveryStep
+
+    return [SeedEveryStep(context.seed)]
 
 
 @register_callback("checkpoints", Stage.SAVING)
@@ -19,6 +30,8 @@ def checkpoints(context: RunContext, *, every_n_steps: int = 500) -> list[ModelC
         context: without an evaluation there is no best one, and the last follows each epoch.
         every_n_steps: how many steps a killed run may lose.
     """
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
     if not context.training:
         return []
     common: dict[str, Any] = {

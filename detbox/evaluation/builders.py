@@ -1,0 +1,31 @@
+"""Builders of the callbacks that judge a validation and show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detbox.callbacks import RunContext, Stage, register_callback
+
+if TYPE_CHECKING:
+    from detbox.evaluation.callback import CocoEvaluation
+    from detbox.evaluation.pictures import ContactSheet
+
+
+@register_callback("evaluation", Stage.EVALUATION)
+def evaluation(context: RunContext) -> list[CocoEvaluation]:
+    """COCO figures after each validation, and `detections.json` at the end."""
+    from detbox.evaluation.callback import CocoEvaluation
+    from detbox.evaluation.coco import CocoEvaluator
+
+    evaluator = CocoEvaluator(context.truth, context.label_space)
+    return [CocoEvaluation(evaluator, context.folder, context.figures)]
+
+
+@register_callback("pictures", Stage.DISPLAY)
+def pictures(context: RunContext, *, count: int = 12, threshold: float = 0.3) -> list[ContactSheet]:
+    """`pictures.jpg`; none on other classes than the detector's, where the truth has no name."""
+    from detbox.evaluation.pictures import ContactSheet
+
+    if context.truth.label_space != context.label_space:
+        return []
+    return [ContactSheet(context.folder, context.label_space.names, count, threshold)]

@@ -1,0 +1,61 @@
+"""Builders of the callbacks that measure a run and hand its figures to the loggers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detbox.callbacks import RunContext, Stage, register_callback
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+    from lightning.pytorch.callbacks import LearningRateMonitor
+
+    from detbox.tracking.gradients import GradientNorm
+    from detbox.tracking.terms import TermsLogger
+    from detbox.tracking.timing import StepTimer
+
+
+@register_callback("terms", Stage.STEP)
+def terms(context: RunContext) -> list[TermsLogger]:
+    """The loss and all its terms."""
+    from detbox.tracking.terms import TermsLogger
+
+    return [TermsLogger()]
+
+
+@register_callback("gradient_norm", Stage.STEP)
+def gradient_norm(context: RunContext) -> list[GradientNorm]:
+    """The gradient's size before clipping."""
+    from detbox.tracking.gradients import GradientNorm
+
+    return [GradientNorm()]
+
+
+@register_callback("rates", Stage.STEP)
+def rates(context: RunContext) -> list[LearningRateMonitor]:
+    """The learning rate of each group of parameters."""
+    from lightning.pytorch.callbacks import LearningRateMonitor
+
+    return [LearningRateMonitor("step")] if context.loggers else []
+
+
+@register_callback("dashboard", Stage.DISPLAY)
+def dashboard(
+    context: RunContext, *, num_images: int = 8, threshold: float = 0.3
+) -> list[Callback]:
+    """Panels and class figures, where there is a W&B run to show them."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    if not any(isinstance(logger, WandbLogger) for logger in context.loggers):
+        return []
+    from detbox.tracking.dashboard import WandbDashboard
+
+    return [WandbDashboard(context.figures, num_images, threshold)]
+
+
+@register_callback("timing", Stage.TIMING)
+def timing(context: RunContext) -> list[StepTimer]:
+    """Where a training step's time goes."""
+    from detbox.tracking.timing import StepTimer
+
+    return [StepTimer()]
