@@ -34,11 +34,15 @@ class PluginFolders(SearchPathPlugin):
 
     loaded: ClassVar[list[str]] = []
 
+    @classmethod
+    def found(cls) -> list[str]:
+        """The packages with configuration files."""
+        return [f"{module}.conf" for module in cls.loaded if _exists(f"{module}.conf")]
+
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append each package's `conf`."""
-        for module in self.loaded:
-            if _exists(f"{module}.conf"):
-                search_path.append("detbox-plugins", f"pkg://{module}.conf")
+        for package in self.found():
+            search_path.append("detbox-plugins", f"pkg://{package}")
 
 
 def load_plugins(named: Iterable[str] = ()) -> list[str]:

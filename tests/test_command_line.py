@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from tiny import MODEL, TINY, TRAINER, run
 
-from detbox import cli, tasks
+from detbox import cli
+from detbox.commands.overrides import typed_keys
+from detbox.commands.table import COMMANDS
+from detbox.registry import Part
 from detbox.runfile import RunCheckpoint
 from detbox.structures import LabelSpace
 
@@ -48,7 +51,7 @@ def test_a_mistake_ends_in_one_message(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train.py", *MODEL, *TRAINER, *wrong])
     with pytest.raises(SystemExit) as stop:
-        cli.train()
+        cli.main("train")
     output, errors = capfd.readouterr()
     assert stop.value.code == 1
     assert errors.startswith("error: ")
@@ -61,7 +64,7 @@ def test_the_version_is_that_of_detbox(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "--version"])
-    cli.train()
+    cli.main("train")
     assert capsys.readouterr().out == f"detbox {version('detbox')}\n"
 
 
@@ -73,12 +76,13 @@ def test_evaluate_finds_checkpoints_under_any_name(
     space = LabelSpace(("disk",), (1,))
     RunCheckpoint({"data": {"name": "coco"}}, space, {}).write(path)
     seen: list[Any] = []
-    monkeypatch.setattr(tasks, "evaluate", lambda *arguments: seen.append(arguments))
+    replaced = Part(lambda cfg, _: seen.append((cfg, typed_keys())), None)
+    monkeypatch.setitem(COMMANDS._parts, "evaluate", replaced)
     monkeypatch.setattr("sys.argv", ["evaluate.py", f"ckpt='{path}'", "+data.root=x"])
     monkeypatch.chdir(tmp_path)
     with suppress(SystemExit):
-        cli.evaluate()
-    ((cfg, _, given),) = seen
+        cli.main("evaluate")
+    ((cfg, given),) = seen
     assert (cfg.ckpt, cfg.data.name) == (str(path), "coco")
     assert set(given) == {"data", "ckpt", "data.root"}
 

@@ -11,8 +11,9 @@ from tiny import MODEL, SHAPES, TINY
 from torch import Tensor
 
 import detbox
-from detbox import cli, tasks
+from detbox import cli
 from detbox.build import build_module, plain
+from detbox.commands.train import train
 from detbox.conversion import convert, start_from
 from detbox.models.detector import Detector
 from detbox.official.state import save_official
@@ -102,7 +103,7 @@ def test_the_command_line_converts_and_says_what_it_wrote(
     source = official_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["convert_checkpoint.py", f"source={source}", *MODEL])
-    cli.convert_checkpoint()
+    cli.main("convert_checkpoint")
     told = capfd.readouterr().out
     assert "official.ckpt: " in told
     assert "from layout dino; 91 classes" in told
@@ -145,7 +146,7 @@ def test_training_on_own_data_starts_from_a_checkpoint_of_other_classes(
 ) -> None:
     path, _ = own_checkpoint(tmp_path / "a.ckpt", ("dog", "disk", "triangle"))
     options = (*TINY, "trainer=smoke", "trainer.accelerator=cpu", "trainer.devices=1")
-    tasks.train(detbox.compose(*options, f"init={path}"), tmp_path / "run")
+    train(detbox.compose(*options, f"init={path}"), tmp_path / "run")
     told = capsys.readouterr().out
     assert "taken over" in told
     assert "disk" in told
@@ -157,6 +158,6 @@ def test_training_on_own_data_starts_from_a_checkpoint_of_other_classes(
 def test_weights_alone_cannot_be_resumed(tmp_path: Path) -> None:
     path, _ = own_checkpoint(tmp_path / "a.ckpt", ("dog",))
     with pytest.raises(ValueError, match="init=FILE in place of ckpt=FILE"):
-        tasks.train(detbox.compose(*TINY, f"ckpt={path}"), tmp_path)
+        train(detbox.compose(*TINY, f"ckpt={path}"), tmp_path)
     with pytest.raises(ValueError, match="give one of the two"):
-        tasks.train(detbox.compose(*TINY, f"ckpt={path}", f"init={path}"), tmp_path)
+        train(detbox.compose(*TINY, f"ckpt={path}", f"init={path}"), tmp_path)

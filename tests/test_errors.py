@@ -9,8 +9,10 @@ import pytest
 import torch
 from tiny import MODEL, TRAINER
 
-from detbox import cli, errors, tasks
+from detbox import cli, errors
+from detbox.commands.table import COMMANDS
 from detbox.errors import DetboxError, SettingError, UnknownNameError
+from detbox.registry import Part
 
 BUGS = (
     ValueError("zip() argument 2 is shorter than argument 1"),
@@ -31,8 +33,8 @@ def _train(monkeypatch: pytest.MonkeyPatch, folder: Path, error: Exception) -> N
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["train.py", *MODEL, *TRAINER, "hydra.run.dir=run"])
-    monkeypatch.setattr(tasks, "train", fail)
-    cli.train()
+    monkeypatch.setitem(COMMANDS._parts, "train", Part(fail, None))
+    cli.main("train")
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: type(bug).__name__)

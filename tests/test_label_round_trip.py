@@ -11,7 +11,8 @@ from coco_files import box, image, write_files
 from tiny import MODEL, TRAINER
 
 import detbox
-from detbox import tasks
+from detbox import commands
+from detbox.commands.table import bound
 from detbox.runfile import RunCheckpoint
 
 NAMES = ("ant", "bee", "cat")
@@ -47,7 +48,7 @@ def train(root: Path, folder: Path) -> Path:
     """Teach the bias of the class heads alone, so that the class of the boxes surely wins."""
     cfg = detbox.compose(*MODEL, *TRAINER, *DATA, *SIZES, *LEARN, f"data.root={root}")
     cfg.optimizer.lr_factors = {r"^(?!.*class_head\.bias)": 0.0}
-    tasks.train(cfg, folder)
+    commands.train.train(cfg, folder)
     return folder / "checkpoints" / "last.ckpt"
 
 
@@ -55,7 +56,7 @@ def evaluate(checkpoint: Path, root: Path, folder: Path) -> list[dict]:
     """The detections of an evaluation on the data under `root`, best of each image first."""
     overrides = (f"ckpt={checkpoint}", "data=coco", f"data.root={root}", *TRAINER[:2])
     cfg = detbox.compose(*overrides, config_name="evaluate")
-    tasks.evaluate(cfg, folder, ["data", "data.root"])
+    commands.evaluate.evaluate(cfg, folder, ["data", "data.root"])
     return json.loads((folder / "detections.json").read_text())
 
 
@@ -97,7 +98,8 @@ def test_pictures_and_json_of_a_prediction_carry_name_and_id(tmp_path: Path) -> 
     root = write_data(tmp_path / "data", (3, 17, 90), 2)
     checkpoint = train(root, tmp_path / "run")
     overrides = (f"ckpt={checkpoint}", f"source={root / 'val'}", "threshold=0", "device=cpu")
-    tasks.predict(detbox.compose(*overrides, config_name="predict"), tmp_path / "shown")
+    cfg = detbox.compose(*overrides, config_name="predict")
+    bound("predict", cfg)(tmp_path / "shown")
     listed = json.loads((tmp_path / "shown" / "predictions.json").read_text())["images"]
     best = [max(each["detections"], key=lambda one: one["score"]) for each in listed]
     assert [(each["name"], each["category_id"]) for each in best] == [("cat", 90)] * 2

@@ -25,8 +25,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("build",),
     ("predictor", "explain"),
     ("conversion",),
-    ("tasks",),
+    ("commands",),
+    ("launch", "usage"),
     ("cli",),
+    ("__main__",),
 )
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 PAPERS = (
@@ -54,9 +56,9 @@ ALLOWED = {
         "data",
         "evaluation",
         "build",
-        "tasks",
+        "commands",
     },
-    "hydra": {"registry", "plugins", "build", "explain", "cli", "tracking"},
+    "hydra": {"registry", "plugins", "build", "explain", "commands", "launch", "tracking"},
     "wandb": {"tracking"},
 }
 

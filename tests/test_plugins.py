@@ -8,7 +8,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tiny import TOOLS, environment
+import torch
+from coco_files import box, image, write_files
+from tiny import TOOLS, TRAINER, column, environment
 
 import detbox
 from detbox.errors import MissingFileError
@@ -25,6 +27,15 @@ PARTS = (
     "postprocess.count=2",
     "+callbacks.count={name: example_counter, file: counted.txt}",
 )
+
+
+EPOCH = ("trainer.max_epochs=1", "data.batch_size=1")
+OF_ONE_FILE = (
+    ("example_export", "ckpt={run}", "model.safetensors"),
+    ("example_report", "run={run}", "report.html"),
+    ("example_check", "data.root={root}", "check.txt"),
+)
+"""command, what it is given, what it leaves"""
 
 
 @pytest.mark.parametrize(
@@ -84,6 +95,43 @@ def test_an_installed_package_adds_parts_of_every_kind(tmp_path: Path) -> None:
     here = _tool(Path(sys.executable), "evaluate", f"ckpt={run}", folder=tmp_path)
     assert here.returncode == 1
     assert "plug-in 'detbox_example', which is not installed here" in here.stderr
+    _one_of_each_kind(python, tmp_path)
+
+
+def _one_of_each_kind(python: Path, folder: Path) -> None:
+    """A format, an augmentation, a matcher, a one-to-many branch, an average; then commands."""
+    root, run = _listing(folder / "listing"), folder / "average"
+    data = ("data=folder", f"data.root={root}", "data.workers=0", "data.train_sizes=[64]")
+    done = _tool(
+        *(python, "train", *data, "data.augment=[flip,example_noise,resize]", "data.eval_size=64"),
+        *("model=example_hybrid", "backbone=example_patches", "neck.hidden_dim=32"),
+        *("+callbacks.ema={name: example_ema}", f"hydra.run.dir={run}", *TRAINER, *EPOCH),
+        folder=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert column(run / "metrics.csv", "loss_aux/decoder1/hybrid/giou")
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert "current_model_state" in state  # the average is what is saved as the model
+    done = subprocess.run(
+        [python, "-m", "detbox"], cwd=folder, env=environment(), capture_output=True, text=True
+    )
+    for command, setting, left in OF_ONE_FILE:
+        assert f"  {command} " in done.stdout
+        given = (setting.format(run=run, root=root), f"hydra.run.dir={folder}/out")
+        program = [str(python), "-m", "detbox", command, *given]
+        subprocess.run(program, cwd=folder, env=environment(), check=True)
+        assert (folder / "out" / left).stat().st_size
+
+
+def _listing(root: Path) -> Path:
+    """Two small splits in the example's own format."""
+    root.mkdir()
+    for split in ("train", "val"):
+        boxes = [box(each, each, [5, 5, 30, 30]) for each in (1, 2)]
+        write_files(root, split, images=[image(1), image(2)], annotations=boxes)
+        file = root / "annotations" / f"instances_{split}.json"
+        file.rename(root / split / "boxes.listing")
+    return root
 
 
 def _environment(folder: Path) -> Path:

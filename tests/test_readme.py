@@ -21,18 +21,13 @@ from tiny import MODEL, SHAPES
 import detbox
 from detbox import cli, registry
 from detbox.build import build_module, plain
+from detbox.commands.table import COMMANDS
 from detbox.registry import Registry
 from detbox.runfile import RunCheckpoint
 from detbox.structures import LabelSpace
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-RUNNERS = {
-    "train": cli.train,
-    "evaluate": cli.evaluate,
-    "predict": cli.predict,
-    "convert_checkpoint": cli.convert_checkpoint,
-}
 STARTS = "python tools/"
 
 
@@ -93,7 +88,7 @@ def compose_as_typed(command: str, checkpoint: Path, monkeypatch: pytest.MonkeyP
     named = [re.sub(r"^ckpt=.*", f"ckpt={checkpoint}", each) for each in arguments]
     for job in jobs([each.replace("FILE|FOLDER|GLOB", "FILE") for each in named]):
         monkeypatch.setattr("sys.argv", [tool, *job, "--cfg", "job"])
-        RUNNERS[Path(tool).stem]()
+        cli.main(Path(tool).stem)
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +104,7 @@ def left_as_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_readme_shows_every_tool_and_the_python_surface() -> None:
     assert README.is_file()
     shown = {Path(command.split()[1]).stem for command in commands()}
-    assert shown >= set(RUNNERS)
+    assert shown >= set(COMMANDS.names())
     assert any("detbox.load(" in block for block in blocks("python"))
 
 
@@ -125,7 +120,7 @@ def test_every_tool_and_make_target_in_a_command_exists() -> None:
 def test_every_command_of_the_readme_composes(
     command: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if Path(command.split()[1]).stem in RUNNERS:
+    if Path(command.split()[1]).stem in COMMANDS.names():
         compose_as_typed(command, checkpoint, monkeypatch)
 
 

@@ -1,6 +1,6 @@
 """Convert official checkpoints both ways: python tools/convert_checkpoint.py --help."""
 
-from detbox.cli import convert_checkpoint
+from detbox.cli import main
 
 if __name__ == "__main__":
-    convert_checkpoint()
+    main("convert_checkpoint")

@@ -1,6 +1,6 @@
 """Evaluate a checkpoint: python tools/evaluate.py --help."""
 
-from detbox.cli import evaluate
+from detbox.cli import main
 
 if __name__ == "__main__":
-    evaluate()
+    main("evaluate")

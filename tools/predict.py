@@ -1,6 +1,6 @@
 """Draw what a checkpoint finds in pictures: python tools/predict.py --help."""
 
-from detbox.cli import predict
+from detbox.cli import main
 
 if __name__ == "__main__":
-    predict()
+    main("predict")

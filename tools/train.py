@@ -1,6 +1,6 @@
 """Train a detector: python tools/train.py --help."""
 
-from detbox.cli import train
+from detbox.cli import main
 
 if __name__ == "__main__":
-    train()
+    main("train")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import detbox
-from detbox import tasks
 from detbox.build import build_data
+from detbox.commands.train import share_step
 from detbox.data.dataset import Loading
 from detbox.data.sharing import StepBatch, share
 from detbox.errors import SettingError
@@ -81,7 +81,7 @@ def test_a_run_takes_its_share_and_says_so(
 ) -> None:
     cfg = detbox.compose(*SMALL, *CPU, "data.batch_size=4", *given)
     data = build_data(cfg)
-    tasks.share_step(cfg, data, TRAINERS.build(cfg.trainer, tmp_path, [], []))
+    share_step(cfg, data, TRAINERS.build(cfg.trainer, tmp_path, [], []))
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(lines)
     assert all(line.startswith(start) for line, start in zip(printed, lines, strict=True))

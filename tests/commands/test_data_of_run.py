@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import detbox
-from detbox import tasks
+from detbox.commands.evaluate import with_data
+from detbox.commands.train import settled
 
 
 def test_another_root_brings_its_own_splits() -> None:
@@ -15,7 +16,7 @@ def test_another_root_brings_its_own_splits() -> None:
         "data=coco", "data.val_images=/old/val", "data.val_annotations=/old/val.json"
     )
     cfg = detbox.compose("data=coco", "data.root=/new")
-    chosen = tasks.with_data(run, cfg, ["ckpt", "data", "data.root"])
+    chosen = with_data(run, cfg, ["ckpt", "data", "data.root"])
     assert chosen.data.root == "/new"
     assert chosen.data.val_images is None
     assert chosen.data.val_annotations is None
@@ -24,18 +25,18 @@ def test_another_root_brings_its_own_splits() -> None:
 def test_what_the_caller_leaves_open_is_as_in_training() -> None:
     run = detbox.compose("data=coco", "data.root=/old", "data.eval_size=192")
     cfg = detbox.compose("data=coco", "data.batch_size=7")
-    chosen = tasks.with_data(run, cfg, ["data.batch_size"])
+    chosen = with_data(run, cfg, ["data.batch_size"])
     assert (chosen.data.eval_size, chosen.data.batch_size, chosen.data.root) == (192, 7, "/old")
 
 
 def test_another_kind_of_data_is_taken_whole() -> None:
     run = detbox.compose("data=shapes")
     cfg = detbox.compose("data=coco", "data.root=/new")
-    assert tasks.with_data(run, cfg, ["data", "data.root"]).data == cfg.data
+    assert with_data(run, cfg, ["data", "data.root"]).data == cfg.data
 
 
 def test_data_paths_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = detbox.compose("data=coco", "data.root=cells")
-    assert tasks.settled(cfg).data.root == str(tmp_path / "cells")
+    assert settled(cfg).data.root == str(tmp_path / "cells")
     assert cfg.data.root == "cells"

@@ -1,0 +1,7 @@
+"""What a person can ask for, one file each; importing the package registers the commands."""
+
+from __future__ import annotations
+
+from detbox.commands import convert_checkpoint, evaluate, predict, train
+
+__all__ = ["convert_checkpoint", "evaluate", "predict", "train"]

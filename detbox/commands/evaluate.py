@@ -1,0 +1,58 @@
+"""Evaluate a checkpoint on a validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from detbox import ops
+from detbox.build import build_data, build_module
+from detbox.commands.overrides import typed_keys
+from detbox.commands.session import context_of, report, trainer_of
+from detbox.commands.table import register_command
+from detbox.data.paths import with_companions
+from detbox.runfile import RunCheckpoint
+
+
+@register_command("evaluate", data_of_ckpt=True)
+def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) -> dict[str, float]:
+    """Evaluate a checkpoint on a validation split and write COCO results JSON.
+
+    Args:
+        cfg: `ckpt`, `data`, `trainer`.
+        folder: where `detections.json` goes.
+        given: keys that the caller set himself, such as `data.root`; None: those of the command
+            line. The others of `data` are as they were in training, if it is of the same kind.
+
+    Returns:
+        The figures by name.
+
+    Raises:
+        ValueError, FileNotFoundError: no such checkpoint or data, or no class in common.
+    """
+    ops.configure(cfg.op)
+    checkpoint = RunCheckpoint.read(cfg.ckpt)
+    run = with_data(
+        OmegaConf.create(checkpoint.config), cfg, typed_keys() if given is None else given
+    )
+    data, label_space = build_data(run), checkpoint.label_space
+    context = context_of(run, data, folder, label_space, training=False)
+    trainer = trainer_of(cfg, context)
+    module = build_module(run, label_space, learns=False)
+    # Not by `ckpt_path`: Lightning would ask for the callbacks that wrote the checkpoint.
+    checkpoint.fill(module.detector)
+    trainer.validate(module, data, verbose=False)
+    return report(trainer, context)
+
+
+def with_data(run: DictConfig, cfg: DictConfig, given: Iterable[str]) -> DictConfig:
+    """A run's configuration with what the caller chose of `data`."""
+    if run.data.name != cfg.data.name:
+        run.data = cfg.data
+        return run
+    chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
+    for key in with_companions(cfg.data, chosen):
+        OmegaConf.update(run.data, key, OmegaConf.select(cfg.data, key))
+    return run

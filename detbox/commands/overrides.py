@@ -1,0 +1,28 @@
+"""What a person typed, as Hydra reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+
+def typed(arguments: Sequence[str]) -> dict[str, Any]:
+    """Keys and values of the overrides among a command line's arguments."""
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        with suppress(HydraException):  # flags, and what Hydra itself will refuse
+            override = OverridesParser.create().parse_override(argument)
+            found[override.key_or_group] = override.value()
+    return found
+
+
+def typed_keys() -> list[str]:
+    """Keys that the running command was given; none outside a command."""
+    if not HydraConfig.initialized():
+        return []
+    return list(typed(HydraConfig.get().overrides.task))

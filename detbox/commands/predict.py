@@ -1,0 +1,49 @@
+"""Draw and list what a checkpoint finds in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from detbox import ops
+from detbox.build import build_data
+from detbox.commands.table import register_command
+from detbox.console.lines import say
+from detbox.predictor import find_images, load, predict_to_folder
+from detbox.runfile import RunCheckpoint
+
+
+@register_command("predict")
+def predict(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    ckpt: str,
+    source: str | None = None,
+    threshold: float = 0.3,
+    device: str = "auto",
+) -> None:
+    """Draw and list what a checkpoint finds in a file, a folder or a glob.
+
+    Args:
+        cfg: `op`.
+        folder: where pictures and `predictions.json` go.
+        ckpt: a run folder or a file in it.
+        source: file, folder or quoted glob; None: the first validation pictures of the data that
+            the checkpoint was trained on.
+        threshold: lowest score that is shown.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
+    """
+    ops.configure(cfg.op)
+    sources = find_images(source) if source else _validation_images(ckpt)
+    written = predict_to_folder(load(ckpt, device), sources, folder, threshold)
+    say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
+
+
+def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
+    run = OmegaConf.create(RunCheckpoint.read(checkpoint).config)
+    return build_data(run).val.paths(count)

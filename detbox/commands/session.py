@@ -1,0 +1,60 @@
+"""What training and evaluation share: context, trainer and report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from detbox.build import plain
+from detbox.callbacks import RunContext, assemble
+from detbox.console.lines import say
+from detbox.registry import TRAINERS
+from detbox.structures import LabelSpace
+from detbox.tracking.loggers import build_loggers
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from detbox.data.module import DataModule
+
+
+def context_of(
+    cfg: DictConfig, data: DataModule, folder: Path, label_space: LabelSpace, *, training: bool
+) -> RunContext:
+    """What the callbacks may need; only a training run has loggers."""
+    loggers = build_loggers(cfg.logger, folder, plain(cfg)) if training else []
+    return RunContext(
+        folder=folder,
+        seed=cfg.seed,
+        training=training,
+        truth=data.val,
+        label_space=label_space,
+        loggers=loggers,
+        save_every=cfg.trainer.get("checkpoint_every_n_steps"),
+    )
+
+
+def trainer_of(cfg: DictConfig, context: RunContext) -> pl.Trainer:
+    callbacks = assemble(cfg.callbacks, context)
+    trainer: pl.Trainer = TRAINERS.build(cfg.trainer, context.folder, context.loggers, callbacks)
+    return trainer
+
+
+def report(trainer: pl.Trainer, context: RunContext) -> dict[str, float]:
+    """Print the tables and where everything is."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from rich import get_console
+
+    from detbox.evaluation.metrics import tables
+
+    metrics = context.figures.last
+    if trainer.is_global_zero:
+        if metrics is not None:
+            get_console().print(tables(metrics))
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
+                say(f"best AP {float(callback.best_model_score):.3f}: {callback.best_model_path}")
+        say(f"checkpoints, metrics, detections and pictures: {context.folder}")
+    return {} if metrics is None else metrics.scalars()

@@ -1,0 +1,63 @@
+"""The one table of commands; a plug-in registers its own in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from detbox.errors import SettingError
+from detbox.registry import Registry
+
+COMMANDS = Registry("command")
+EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE"}
+"""of settings that commands cannot do without, for messages"""
+Run = TypeVar("Run", bound=Callable[..., Any])
+_OF_CHECKPOINT: set[str] = set()
+
+
+def register_command(name: str, *, data_of_ckpt: bool = False) -> Callable[[Run], Run]:
+    """Store a function `(cfg, folder, *, settings)` as `detbox NAME`; its first line is its help.
+
+    Keyword-only parameters are its configuration, beside what all commands share
+    (`conf/command.yaml`); a command that composes more has none and a file `conf/NAME.yaml`.
+
+    Args:
+        name: what a person types.
+        data_of_ckpt: `data` is of the kind that `ckpt` was trained on, unless it is typed.
+
+    Raises:
+        KeyError: the name is taken.
+    """
+
+    def store(run: Run) -> Run:
+        COMMANDS.register(name)(run)
+        if COMMANDS.settings(name):
+            defaults = ["command", {"schema/command@_here_": name}, "_self_"]
+            ConfigStore.instance().store(name=name, node=OmegaConf.create({"defaults": defaults}))
+        if data_of_ckpt:
+            _OF_CHECKPOINT.add(name)
+        return run
+
+    return store
+
+
+def takes_data_of_ckpt(name: str) -> bool:
+    """Whether a command works on the data of the checkpoint that it is given."""
+    return name in _OF_CHECKPOINT
+
+
+def bound(name: str, cfg: DictConfig) -> Callable[..., Any]:
+    """What a command does, with its settings taken from a configuration.
+
+    Raises:
+        SettingError: one that has no default is missing.
+    """
+    for key in map(str, cfg):
+        if OmegaConf.is_missing(cfg, key):
+            raise SettingError(f"{key} is missing; give {key}={EXAMPLES.get(key, 'VALUE')}")
+    settings = {key: cfg[key] for key in COMMANDS.settings(name)}
+    return partial(COMMANDS.builder(name), cfg, **settings)

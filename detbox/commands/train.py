@@ -1,0 +1,105 @@
+"""Train a detector, from random weights, a checkpoint's or those of a run that goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_utilities.core.rank_zero import rank_zero_only
+from omegaconf import DictConfig
+
+from detbox import ops
+from detbox.build import build_data, build_module, load_backbone, number, plain, plugins_of
+from detbox.commands.session import context_of, report, trainer_of
+from detbox.commands.table import register_command
+from detbox.console.lines import say
+from detbox.data.paths import absolute
+from detbox.errors import SettingError
+from detbox.plugins import load_plugins
+from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
+from detbox.tracking.loggers import close_loggers
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from detbox.data.module import DataModule
+    from detbox.engine.module import DetectionModule
+
+
+@register_command("train")
+def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
+    """Train, evaluate after every epoch, and say where everything was saved.
+
+    Args:
+        cfg: as `compose` gives it.
+        folder: of the run; checkpoints, metrics and detections go there.
+
+    Returns:
+        The figures of the last evaluation, for a comparison of runs.
+
+    Raises:
+        ValueError, FileNotFoundError: the data, the checkpoint or a setting cannot be used.
+    """
+    import lightning.pytorch as pl
+
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+    cfg = settled(cfg)
+    ops.configure(cfg.op)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    module = build_module(cfg, data.label_space)
+    _give_weights(module, cfg, data)
+    context = context_of(cfg, data, folder, data.label_space, training=True)
+    trainer = trainer_of(cfg, context)
+    resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
+    failed = True
+    try:
+        share_step(cfg, data, trainer)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        if context.figures.promised and context.figures.last is None:  # shorter than an epoch
+            trainer.validate(module, data, verbose=False)
+        failed = False
+    finally:
+        close_loggers(context.loggers, failed=failed)
+    return report(trainer, context)
+
+
+def settled(cfg: DictConfig) -> DictConfig:
+    """With absolute data paths and all plug-ins, so that its checkpoint works anywhere."""
+    cfg = cfg.copy()
+    cfg.data.update(absolute(cfg.data))
+    cfg.plugins = load_plugins(plugins_of(cfg))
+    return cfg
+
+
+def share_step(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
+    """Settle the batches, and say what a step learns from where that is not plain to see."""
+    step = data.share(trainer.world_size, trainer.accumulate_grad_batches)
+    if step.total != step.pictures or data.dataset.loading.total_batch is not None:
+        rank_zero_only(say)(str(step))
+    if cfg.lr_batch is not None:
+        lr_batch = number("lr_batch", cfg.lr_batch)
+        if advice := step.advice(cfg.optimizer.lr, round(lr_batch)):
+            rank_zero_only(say)(advice)
+
+
+def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) -> None:
+    """From the checkpoint to resume, from the one to start from, or of the backbone alone."""
+    from rich import get_console
+
+    from detbox.conversion import start_from
+
+    if cfg.ckpt is not None and cfg.init is not None:
+        raise SettingError(
+            f"ckpt={cfg.ckpt} resumes a run and init={cfg.init} starts one; give one of the two"
+        )
+    if cfg.ckpt is not None:
+        checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
+        checkpoint.check_resumable(plain(cfg), data.label_space)
+        checkpoint.check(module.detector)
+    elif cfg.init is not None:
+        table = start_from(module, cfg.init, cfg)
+        rank_zero_only(get_console().print)(table)
+    else:
+        load_backbone(module, data.dataset.embedded, cfg.backbone.get("weights"))

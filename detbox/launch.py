@@ -1,0 +1,156 @@
+"""Run a command under Hydra; what a person can mend ends it with one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from detbox.commands.overrides import typed
+from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt
+from detbox.console.lines import quiet
+from detbox.errors import DetboxError, MachineError, SettingError
+from detbox.explain import explain
+from detbox.plugins import SETTING, load_plugins, load_stored, named_in
+from detbox.runfile import RunCheckpoint
+
+CONF = "pkg://detbox.conf"
+
+
+def prepare(name: str | None) -> None:
+    """Load the plug-ins, and end the program where neither they nor detbox have the command."""
+    try:
+        load_plugins(named_in(sys.argv[1:]))
+        if name is not None:
+            COMMANDS.builder(name)
+    except DetboxError as error:
+        stop(str(error))
+
+
+def launch(name: str) -> None:
+    """Compose the configuration of a command from `sys.argv`, and run it; in a multirun per job.
+
+    Args:
+        name: of a registered command.
+    """
+    # Hydra would print and exit by itself; with this it raises, and the message is ours.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    quiet()
+    try:
+        if takes_data_of_ckpt(name):
+            sys.argv[1:] = _with_data_of_checkpoint(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=CONF, config_name=name)(_job(name))()
+    except (HydraException, OmegaConfBaseException) as error:
+        stop(explain(error, sys.argv[1:], name))
+    except DetboxError as error:
+        stop(str(error))
+
+
+def stop(message: str, code: int = 1) -> NoReturn:
+    """End the program with one line."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _job(name: str) -> Callable[[DictConfig], Any]:
+    def job(cfg: DictConfig) -> Any:
+        with _one_message():
+            if "trainer" in cfg:
+                _refuse_nested_launch(cfg.trainer)
+            return bound(name, cfg)(_folder())
+
+    return job
+
+
+@contextmanager
+def _one_message() -> Iterator[None]:
+    """End the program with one line where a person can mend what went wrong.
+
+    A job of a multirun raises instead: the sweep goes on and its table shows the line.
+    """
+    try:
+        with _memory_watched():
+            yield
+    except DetboxError as error:
+        if _is_multirun():
+            raise
+        stop(str(error))
+
+
+@contextmanager
+def _memory_watched() -> Iterator[None]:
+    """Say what to do when memory runs out, and keep the traceback in the run folder.
+
+    Raises:
+        MachineError: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        trace = _folder() / "out_of_memory.txt"
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text(traceback.format_exc(), encoding="utf-8")
+        told = str(error).splitlines() or ["host memory"]
+        raise MachineError(
+            f"out of memory ({told[0]}); try a smaller "
+            "data.batch_size, trainer.precision=bf16-mixed or backbone.checkpointing=true; "
+            f"the traceback is in {trace}"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has a class for it, the host Python's own or an allocator's text, MPS a text."""
+    import torch
+
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    texts = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)
+
+
+def _is_multirun() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _folder() -> Path:
+    """Of this run, absolute."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _with_data_of_checkpoint(arguments: Sequence[str]) -> list[str]:
+    """Choose the data set that the checkpoint was trained on, unless one is given."""
+    given = typed(arguments)
+    if "data" in given or not given.get("ckpt"):
+        return list(arguments)
+    config = RunCheckpoint.read(str(given["ckpt"])).config
+    load_stored(config.get(SETTING) or ())
+    return [f"data={config['data']['name']}", *arguments]
+
+
+def _refuse_nested_launch(trainer: DictConfig) -> None:
+    """In a multirun Lightning's child processes would each start the whole sweep again."""
+    if not _is_multirun():
+        return
+    import torch
+
+    chosen = str(trainer.devices)
+    on_cpu = trainer.accelerator in ("cpu", "mps") or not torch.cuda.is_available()
+    every = 1 if on_cpu else torch.cuda.device_count()
+    count = every if chosen in ("auto", "-1") else int(chosen) if chosen.isdigit() else 2
+    if count > 1:
+        raise SettingError(
+            f"a multirun trains one job at a time on one device, got trainer.devices={chosen} "
+            f"({count} devices); add trainer.devices=1, or start each job as a run of its own"
+        )
