@@ -16,6 +16,9 @@ from detbox.models.detr import detr
 from detbox.postprocess import SoftmaxPostprocess
 from detbox.registry import BACKBONES, DATA, LOSSES, MODELS, POSTPROCESSES
 from detbox.structures import Detections, Matches, PredictionSet, Targets
+from detbox_example import rooms
+
+__all__ = ["rooms"]
 
 
 class Patches(nn.Module):
