@@ -90,6 +90,7 @@ def test_an_installed_package_adds_parts_of_every_kind(tmp_path: Path) -> None:
     assert config["plugins"] == ["detbox_example"]
     again = _tool(python, "evaluate", f"ckpt={run}", f"hydra.run.dir={run}/again", folder=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
+    _convert_there_and_back(python, run, tmp_path)
     typo = _tool(python, "train", "model=example_det", folder=tmp_path)
     assert "did you mean 'example_detr'" in typo.stderr
     here = _tool(Path(sys.executable), "evaluate", f"ckpt={run}", folder=tmp_path)
@@ -132,6 +133,23 @@ def _listing(root: Path) -> Path:
         file = root / "annotations" / f"instances_{split}.json"
         file.rename(root / split / "boxes.listing")
     return root
+
+
+def _convert_there_and_back(python: Path, run: Path, folder: Path) -> None:
+    """Write the run's detector under the names of the package's layout, and read them again."""
+    theirs, back = folder / "lab.pth", folder / "back.ckpt"
+    for arguments in (
+        (f"source={run}/checkpoints/best.ckpt", f"target={theirs}", "to=example_lab"),
+        (f"source={theirs}", f"target={back}", *PARTS),
+    ):
+        done = _tool(python, "convert_checkpoint", *arguments, folder=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "layout example_lab" in done.stdout
+    names = torch.load(theirs, weights_only=True)["model"].keys()
+    assert {"eyes.patches.weight", "slots.weight", "class.bias", "box.layers.2.bias"} <= names
+    first, second = (RunCheckpoint.read(each).detector for each in (run, back))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def _environment(folder: Path) -> Path:

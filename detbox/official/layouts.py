@@ -48,8 +48,7 @@ def constants(detector: Detector, layout: str) -> dict[str, Tensor]:
 
 
 def layouts_of(detector: Detector) -> list[str]:
-    """The layouts that name every tensor of a detector, those with the fewest idle rules first,
-    of equal ones the lower in rank.
+    """The layouts that name every tensor of a detector, lowest rank first, then fewest idle rules.
 
     Raises:
         ValueError: there is none.
@@ -57,7 +56,9 @@ def layouts_of(detector: Detector) -> list[str]:
     own = _own_names(detector)
     fitting = {name: layout for name, layout in LAYOUTS.items() if not _unnamed(own, layout)}
     if fitting:
-        return sorted(fitting, key=lambda name: (_idle(own, fitting[name]), in_order(name)))
+        return sorted(
+            fitting, key=lambda name: (fitting[name].rank, _idle(own, fitting[name]), name)
+        )
     unnamed = {name: _unnamed(own, layout) for name, layout in LAYOUTS.items()}
     nearest = min(unnamed, key=lambda name: (len(unnamed[name]), in_order(name)))
     raise CheckpointError(

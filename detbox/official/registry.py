@@ -21,7 +21,8 @@ class Layout(NamedTuple):
     short: str = r"(?!)"
     """tensors of ours that lack their last row in the file; no forward pass reads that row"""
     rank: int = 0
-    """of layouts that fit a detector or a file equally well the lowest goes first, then by name"""
+    """of layouts that name all tensors of a detector the lowest is written without being asked for;
+    of equal ones that with the fewest idle rules, then by name"""
 
     def is_short(self, name: str) -> bool:
         """Whether files hold one of our tensors without its last row."""

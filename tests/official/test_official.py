@@ -17,7 +17,7 @@ from detbox.models.detector import Detector
 from detbox.official import layouts
 from detbox.official.files import read_official
 from detbox.official.layouts import detect, layouts_of, official_names
-from detbox.official.registry import LAYOUTS, register_layout
+from detbox.official.registry import LAYOUTS, Layout, register_layout
 from detbox.official.state import load_official, save_official
 from detbox.pickles import read_safely
 from detbox.transplant import class_tensors
@@ -203,6 +203,15 @@ def test_the_order_of_registration_decides_nothing(
     assert layouts_of(detector) == ["conditional_detr_detrex", "conditional_detr"]
     keys = [name for each in official_names(larger).values() for name in each]
     assert detect(keys) == "dino_detrex"  # templates explain the names of five scales as well
+
+
+def test_a_layout_of_higher_rank_is_written_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYOUTS, "any", Layout(((r"", ("their.",)),), rank=1))
+    detector = small("model=detr")
+    assert layouts_of(detector) == ["detr", "any"]
+    written = save_official(detector, "any")
+    assert all(name.startswith(("their.", "backbone.0.")) for name in written)
+    assert load_official(detector, written).layout == "any"
 
 
 def test_the_command_line_that_official_files_hold_is_read(tmp_path: Path) -> None:

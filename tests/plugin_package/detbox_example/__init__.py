@@ -13,6 +13,8 @@ from detbox.data.builders import shapes
 from detbox.data.dataset import DataSet
 from detbox.models.detector import Detector, Neck
 from detbox.models.detr import detr
+from detbox.official.detr import ENCODER
+from detbox.official.registry import Layout, Rules, register_layout
 from detbox.postprocess import SoftmaxPostprocess
 from detbox.registry import BACKBONES, DATA, LOSSES, MODELS, POSTPROCESSES
 from detbox.structures import Detections, Matches, PredictionSet, Targets
@@ -94,3 +96,14 @@ class StepCounter(pl.Callback):
 def example_counter(context: RunContext, *, file: str = "steps.txt") -> list[pl.Callback]:
     """In a training run only."""
     return [StepCounter(context, file)] if context.training else []
+
+
+NAMES: Rules = (
+    *ENCODER,
+    (r"query_source\.position\.", ("slots.",)),
+    (r"decoder\.layers\.", ("blocks.",)),
+    (r"decoder\.norm\.", ("last_norm.",)),
+    (r"decoder\.heads\.(class|box)_head\.", (r"\1.",)),
+)
+"""of another code base of DETR; rank: `to=official` goes on to write DETR's own"""
+register_layout("example_lab", Layout(NAMES, "eyes.{}".format, rank=1))
