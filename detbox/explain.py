@@ -31,7 +31,9 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
         return f"{wrong}: expected key=value, such as model=dino or model.num_queries=300"
     if found := re.search(r"Key '([^']+)' (?:not in|is not in)", text):
         full = re.search(r"full_key: (\S+)", text)
-        return _unknown_key(full[1] if full else found[1], overrides, config_name)
+        file = re.match(r"In '([^']+)': ConfigKeyError", text)
+        key, setter = full[1] if full else found[1], file[1] if file else ""
+        return _unknown_key(key, overrides, config_name, setter)
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(found[1], overrides, config_name)
     # OmegaConf's innermost error is a template that the one around it fills in.
@@ -55,10 +57,16 @@ def _chain(error: BaseException) -> list[BaseException]:
     ]
 
 
-def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
+def _unknown_key(key: str, overrides: Sequence[str], config_name: str, setter: str = "") -> str:
+    """What to say of a key that does not exist, and was typed, or set by the file `setter`."""
     section, _, name = key.rpartition(".")
     node = OmegaConf.select(_known(overrides, config_name), section) if section else None
     known = node if isinstance(node, DictConfig) else _known(overrides, config_name)
+    if setter and isinstance(node, DictConfig) and name in node:  # another option has it
+        return (
+            f"{setter} sets {key}, which the chosen {section} does not have; choose another "
+            f"{section}, or give its builder a setting {name!r}"
+        )
     where = section if isinstance(node, DictConfig) else "the configuration"
     line = f"{key}: {where} has no key {name!r}{near(name, [str(each) for each in known])}"
     # Settings of a builder are all there are, names in a mapping may be the user's own.

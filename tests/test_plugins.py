@@ -83,8 +83,12 @@ def test_an_installed_package_adds_parts_of_every_kind(tmp_path: Path) -> None:
     python = _environment(tmp_path)
     run = tmp_path / "run"
     train = ("train", *PARTS, "trainer=smoke", "trainer.accelerator=cpu", f"hydra.run.dir={run}")
-    done = _tool(python, *train, folder=tmp_path)
+    refused = _tool(python, *train, _weights(tmp_path / "16.pth", side=16), folder=tmp_path)
+    assert refused.returncode == 1
+    assert "16.pth is of another model than Patches" in refused.stderr
+    done = _tool(python, *train, _weights(tmp_path / "17.pth", side=17), folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "backbone Patches: 2 of 2 tensors from" in done.stdout + done.stderr
     assert (run / "counted.txt").read_text().startswith("1 steps")
     config = RunCheckpoint.read(run, ("last.ckpt",)).config
     assert config["plugins"] == ["detbox_example"]
@@ -150,6 +154,12 @@ def _convert_there_and_back(python: Path, run: Path, folder: Path) -> None:
     first, second = (RunCheckpoint.read(each).detector for each in (run, back))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _weights(file: Path, side: int) -> str:
+    """The setting for a file of the example's backbone with patches of this side."""
+    torch.save(torch.nn.Conv2d(3, 32, side).state_dict(prefix="patches."), file)
+    return f"backbone.weights={file}"
 
 
 def _environment(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -18,10 +18,12 @@ class WeightsUnavailableError(DetboxError, RuntimeError):
     """No pretrained weights where they are needed; the message says what to do."""
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """An image encoder: what a detector reads of it, and how it gets its weights.
 
-    `BackboneModule` has answers to all but the first two; `described` gives them to a plain module.
+    `BackboneModule` has answers to all but the first two; `described` gives a module of any other
+    kind those that it lacks.
     """
 
     channels: tuple[int, ...]
@@ -80,6 +82,10 @@ class Backbone(Protocol):
         """
 
 
+ANSWERS = [name for name in (*Backbone.__annotations__, *vars(Backbone)) if name[0] != "_"]
+"""what a backbone may say of itself"""
+
+
 class BackboneModule(nn.Module):
     """A module that answers as most backbones do: names are its own, and no hub has weights."""
 
@@ -136,18 +142,20 @@ class BackboneModule(nn.Module):
 
 
 class Described(BackboneModule):
-    """A plain module with the answers of `BackboneModule`, under its own names.
+    """A module of another kind: its own answers, and those of `BackboneModule` where it has none.
 
     Args:
-        module: with channels, strides, mean and std.
-        weights: local weights file.
+        module: with channels and strides.
     """
 
-    def __init__(self, module: nn.Module, weights: str | None) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.model = type(module).__name__
-        self.weights_file = weights
         self._held = (module,)  # no submodule of this one: names stay as they are
+        self.model = type(module).__name__
+        for name in ANSWERS:
+            answer: Any = getattr(module, name, None)
+            if answer is not None and not isinstance(answer, nn.Module):  # it may hold a `model`
+                setattr(self, name, answer)
 
     def forward(self, pixels: Tensor) -> Sequence[Tensor]:
         """As the module."""
@@ -162,12 +170,15 @@ class Described(BackboneModule):
         """Let the module take over these tensors; others stay."""
         self._held[0].load_state_dict(tensors, strict=False)
 
+    def fetch(self) -> str:
+        """Nothing: what it holds is from whoever built it."""
+        return "its builder"
 
-def described(module: nn.Module, weights: str | None = None) -> BackboneModule:
-    """A backbone that answers for itself, or a plain module with the usual answers.
+
+def described(module: nn.Module) -> Backbone:
+    """A module that answers everything itself, or one that answers for a module of another kind.
 
     Args:
         module: as a builder returned it.
-        weights: local weights file of a plain module.
     """
-    return module if isinstance(module, BackboneModule) else Described(module, weights)
+    return module if isinstance(module, Backbone) else Described(module)

@@ -10,16 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detbox.backbones.protocol import described
 from detbox.errors import SettingError
 from detbox.padding import padded
 from detbox.structures import FeatureMap, ImageBatch, Memory, Outputs, Queries, Targets
 
 
 class Neck(Protocol):
-    """What a recipe reads of a neck: the width and the strides of the maps it gives."""
+    """What a detector and its recipe read of a neck."""
 
     channels: int
+    """of every map that it gives"""
     strides: tuple[int, ...]
+    """of each map, in input pixels per cell"""
+    size_divisor: int
+    """pictures get padding to multiples of it; 1 where any size will do"""
 
     def __call__(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
         """Maps of any width -> maps of `channels`."""
@@ -29,8 +34,8 @@ class Detector(nn.Module):
     """A DETR-family detector assembled from parts; a recipe in this folder names them.
 
     Args:
-        backbone: normalised pixels (B, 3, H, W) -> maps, fine to coarse. It or the neck may have a
-            `size_divisor`: pictures get padding to its multiples.
+        backbone: normalised pixels (B, 3, H, W) -> maps, fine to coarse; as `Backbone` says, or
+            with channels and strides alone.
         neck: maps of any width -> maps of C channels.
         position: (B, h, w) mask -> (B, C, h, w) encoding of places.
         encoder: feature maps -> `Memory`.
@@ -57,11 +62,15 @@ class Detector(nn.Module):
         self.query_source = query_source
         self.decoder = decoder
         self.denoiser = denoiser
+        own = described(backbone)
+        self.mean, self.std = own.mean, own.std
+        self.size_divisor = math.lcm(own.size_divisor, neck.size_divisor)
+        self.least_side = max(own.strides)
 
     def forward(self, images: ImageBatch, targets: Targets | None = None) -> Outputs:
         """Predict; with `targets` also denoise them, as training does."""
-        images = padded(images, *_needed_sizes(self.backbone, self.neck))
-        maps = self.neck(self.backbone(normalized(images, self.backbone)))
+        images = padded(images, self.size_divisor, self.least_side)
+        maps = self.neck(self.backbone(normalized(images, self.mean, self.std)))
         memory: Memory = self.encoder(feature_maps(maps, images.mask, self.position))
         queries, proposals = self.query_source(memory)
         if targets is not None and self.denoiser is not None:
@@ -83,18 +92,13 @@ def check_counts(num_queries: int, decoder_layers: int) -> None:
         )
 
 
-def _needed_sizes(backbone: nn.Module, neck: Neck) -> tuple[int, int]:
-    divisors = (getattr(part, "size_divisor", 1) for part in (backbone, neck))
-    return math.lcm(*divisors), max(getattr(backbone, "strides", (1,)))
-
-
-def normalized(images: ImageBatch, backbone: nn.Module) -> Tensor:
-    """Integer pixels with the backbone's mean and std taken out and zeros on the padding."""
+def normalized(images: ImageBatch, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Integer pixels with the mean and std of each colour taken out and zeros on the padding."""
     if images.pixels.is_floating_point():
         return images.pixels
     pixels = images.pixels.float() / 255
-    mean, std = (pixels.new_tensor(each).view(3, 1, 1) for each in (backbone.mean, backbone.std))
-    return ((pixels - mean) / std).masked_fill(images.mask[:, None], 0.0)
+    shift, scale = (pixels.new_tensor(each).view(3, 1, 1) for each in (mean, std))
+    return ((pixels - shift) / scale).masked_fill(images.mask[:, None], 0.0)
 
 
 def feature_maps(

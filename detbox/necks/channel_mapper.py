@@ -16,6 +16,8 @@ class ChannelMapper(nn.Module):
     The first coarser level reads the last backbone map itself, each further one the level before.
     """
 
+    size_divisor = 1
+
     def __init__(
         self, channels: Sequence[int], strides: Sequence[int], hidden_dim: int, num_levels: int
     ) -> None:

@@ -21,6 +21,8 @@ class FPN(nn.Module):
     the level before (sec. 4.1, footnote 2).
     """
 
+    size_divisor = 1
+
     def __init__(
         self,
         channels: Sequence[int],

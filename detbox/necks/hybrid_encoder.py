@@ -28,6 +28,8 @@ class HybridEncoder(nn.Module):
     sees the padding of smaller images in a batch.
     """
 
+    size_divisor = 1
+
     def __init__(
         self, channels: Sequence[int], strides: Sequence[int], hidden_dim: int, aifi: nn.Module
     ) -> None:

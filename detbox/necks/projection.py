@@ -13,6 +13,8 @@ from detbox.registry import NECKS
 class Projection(nn.Module):
     """A 1x1 convolution on the last backbone map, without a norm (DETR, sec. 3.2)."""
 
+    size_divisor = 1
+
     def __init__(self, channels: Sequence[int], strides: Sequence[int], hidden_dim: int) -> None:
         super().__init__()
         self.channels = hidden_dim

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 
 import detbox
+from detbox.explain import explain
 from detbox.registry import BACKBONES
 from detbox.structures import ImageBatch
 
@@ -81,6 +82,16 @@ def test_a_class_and_its_yaml_are_a_new_backbone(patches: tuple[str, str]) -> No
     assert detector.backbone.channels == (24, 48)
     assert detector.backbone.strides == (16, 32)
     assert boxes(detector).shape == (1, 8, 4)
+
+
+def test_a_model_that_asks_for_maps_says_that_it_cannot_choose_them(
+    patches: tuple[str, str],
+) -> None:
+    with pytest.raises(HydraException) as caught:
+        detbox.compose(*patches, "model=detr")
+    told = explain(caught.value, [*patches, "model=detr"], "train")
+    assert told.startswith("backbone/maps/last sets backbone.strides, which the chosen backbone")
+    assert told.endswith("choose another backbone, or give its builder a setting 'strides'")
 
 
 @pytest.mark.parametrize(

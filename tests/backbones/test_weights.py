@@ -252,9 +252,13 @@ def test_pretrained_false_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "backbone.pretrained=false" in line
 
 
-def test_a_plain_module_is_left_alone_unless_it_is_given_a_file(tmp_path: Path) -> None:
+def test_a_plain_module_keeps_its_builders_weights_unless_it_is_given_a_file(
+    tmp_path: Path,
+) -> None:
     plain, other = torch.nn.Conv2d(3, 4, 2), torch.nn.Conv2d(3, 4, 2)
-    assert load_pretrained(plain, required=True) == ""
+    before = plain.weight.detach().clone()
+    assert load_pretrained(plain, required=True) == "backbone Conv2d: weights from its builder"
+    assert torch.equal(plain.weight, before)
     torch.save({f"backbone.{n}": v for n, v in other.state_dict().items()}, tmp_path / "a.pth")
     line = load_pretrained(plain, required=True, weights=str(tmp_path / "a.pth"))
     assert "Conv2d: 2 of 2 tensors" in line

@@ -36,6 +36,7 @@ class CellNeck(nn.Module):
 
     channels = WIDTH
     strides: tuple[int, ...] = (8, 16)
+    size_divisor = 1
 
     def __init__(self) -> None:
         super().__init__()

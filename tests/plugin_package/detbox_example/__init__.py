@@ -24,9 +24,10 @@ __all__ = ["rooms"]
 
 
 class Patches(nn.Module):
-    """One map of H / 16 x W / 16 cells, rounded up."""
+    """One map of H / 16 x W / 16 cells of pictures that are padded to multiples of 32."""
 
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    size_divisor = 32
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,8 +40,8 @@ class Patches(nn.Module):
 
 
 @BACKBONES.register("example_patches")
-def example_patches(*, width: int = 32) -> Patches:
-    """Build it."""
+def example_patches(*, width: int = 32, weights: str | None = None) -> Patches:
+    """Build it; detbox reads the file of `weights`, by the names here."""
     return Patches(width)
 
 
