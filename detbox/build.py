@@ -75,7 +75,8 @@ def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
     load_stored(plugins_of(cfg))
     backbone = BACKBONES.build(cfg.backbone)
     neck = NECKS.build(cfg.neck, backbone.channels, backbone.strides)
-    return MODELS.build(cfg.model, backbone, neck, num_classes)
+    detector: Detector = MODELS.build(cfg.model, backbone, neck, num_classes)
+    return detector
 
 
 def build_criterion(cfg: DictConfig) -> Criterion:
@@ -102,13 +103,15 @@ def build_criterion(cfg: DictConfig) -> Criterion:
 
 def build_postprocess(cfg: DictConfig) -> Postprocess:
     """What turns predictions into detections."""
-    return POSTPROCESSES.build(cfg.postprocess)
+    postprocess: Postprocess = POSTPROCESSES.build(cfg.postprocess)
+    return postprocess
 
 
 def build_dataset(cfg: DictConfig) -> DataSet:
     """The data set of a configuration; no file is opened."""
     load_stored(plugins_of(cfg))
-    return DATA.build(cfg.data)
+    dataset: DataSet = DATA.build(cfg.data)
+    return dataset
 
 
 def build_data(cfg: DictConfig) -> DataModule:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -269,7 +269,7 @@ class LabelSpace:
         return len(self.names)
 
     @classmethod
-    def from_categories(cls, categories: Sequence[dict]) -> LabelSpace:
+    def from_categories(cls, categories: Sequence[dict[str, Any]]) -> LabelSpace:
         """From COCO `categories`, in the order of their ids."""
         ordered = sorted(categories, key=lambda category: category["id"])
         ids = tuple(int(category["id"]) for category in ordered)
@@ -295,11 +295,11 @@ class LabelSpace:
                 found[label] = alone[pair[1]]
         return found
 
-    def to_dict(self) -> dict[str, list]:
+    def to_dict(self) -> dict[str, list[Any]]:
         """Plain containers, for a checkpoint."""
         return {"names": list(self.names), "category_ids": list(self.category_ids)}
 
     @classmethod
-    def from_dict(cls, stored: dict[str, list]) -> LabelSpace:
+    def from_dict(cls, stored: dict[str, list[Any]]) -> LabelSpace:
         """Inverse of `to_dict`."""
         return cls(tuple(stored["names"]), tuple(stored["category_ids"]))

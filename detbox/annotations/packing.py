@@ -188,7 +188,7 @@ def _repeated(objects: Objects) -> np.ndarray:
     numbered = [each for each in objects.ids if each is not None]
     if len(set(numbered)) == len(numbered):
         return again
-    seen: set[tuple] = set()
+    seen: set[tuple[Any, ...]] = set()
     columns = (objects.ids, objects.owners, objects.labels, objects.boxes)
     for position, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         whole = (*row[:3], *row[3])

@@ -82,7 +82,9 @@ class PreActivationBottleneck(nn.Module):
         shortcut = features if self.conv_proj is None else self.conv_proj(active)
         update = self.conv1(active)
         update = self.conv2(F.relu(self.norm2(update)))
-        return shortcut + self.drop_path(self.conv3(F.relu(self.norm3(update))))
+        update = self.conv3(F.relu(self.norm3(update)))
+        output: Tensor = shortcut + self.drop_path(update)
+        return output
 
 
 class BiT(OwnBackbone):

@@ -61,7 +61,8 @@ class ScaleAttention(nn.Module):
 
     def forward(self, tokens: Tensor, relative: ConvRelativePosition, size: Size) -> Tensor:
         """Tokens to the same."""
-        return self.attention(self.norm(tokens), relative, size)
+        update: Tensor = self.attention(self.norm(tokens), relative, size)
+        return update
 
 
 class ParallelBlock(nn.Module):

@@ -61,7 +61,7 @@ class ConvRelativePosition(nn.Module):
     def forward(self, queries: Tensor, values: Tensor, size: Size) -> Tensor:
         """(B, N, C) twice to the same; class tokens, which have no place, get zeros."""
         first, cells = split_tokens(values, size)
-        parts = cells.split(self.widths, 1)
+        parts = torch.split(cells, self.widths, 1)
         near = torch.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], 1)
         return queries * join_tokens(torch.zeros_like(first), near)
 
@@ -80,7 +80,8 @@ class FactorisedAttention(nn.Module):
         queries, keys, values = self.qkv(tokens).chunk(3, -1)  # (B, N, C) each
         context = _heads(keys.softmax(1)).mT @ _heads(values)  # (B, heads, d, d)
         attended = (_heads(queries) @ context).transpose(1, 2).flatten(2)  # (B, N, C)
-        return self.projection(self.scale * attended + relative(queries, values, size))
+        output: Tensor = self.projection(self.scale * attended + relative(queries, values, size))
+        return output
 
 
 class FactorisedBlock(nn.Module):
@@ -103,7 +104,9 @@ class FactorisedBlock(nn.Module):
         tokens = position(tokens, size)
         update = self.attention(self.attention_norm(tokens), relative, size)
         tokens = tokens + self.drop_path(update)
-        return tokens + self.drop_path(self.mlp(self.mlp_norm(tokens)))
+        update = self.mlp(self.mlp_norm(tokens))
+        output: Tensor = tokens + self.drop_path(update)
+        return output
 
 
 class FactorisedStack(nn.Module):
@@ -130,8 +133,8 @@ class FactorisedStack(nn.Module):
 def split_tokens(tokens: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     """Class tokens (B, T, C), T often 0, and the map (B, C, h, w)."""
     cells = size[0] * size[1]
-    first, cells_of = tokens.split([tokens.shape[1] - cells, cells], 1)
-    return first, cells_of.mT.unflatten(-1, size)
+    first, cells_of = torch.split(tokens, [tokens.shape[1] - cells, cells], 1)
+    return first, torch.unflatten(cells_of.mT, -1, size)
 
 
 def join_tokens(first: Tensor, cells: Tensor) -> Tensor:
@@ -172,4 +175,4 @@ def check_stages(widths: Sequence[int], **settings: Sequence[int]) -> None:
 
 
 def _heads(tokens: Tensor) -> Tensor:
-    return tokens.unflatten(-1, (HEADS, -1)).transpose(1, 2)  # (B, heads, N, d)
+    return torch.unflatten(tokens, -1, (HEADS, -1)).transpose(1, 2)  # (B, heads, N, d)

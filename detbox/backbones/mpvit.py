@@ -60,7 +60,8 @@ class LocalFeatures(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same."""
-        return features + self.last(self.depthwise(self.first(features)))
+        update: Tensor = self.last(self.depthwise(self.first(features)))
+        return features + update
 
 
 class MultiPathStage(nn.Module):
@@ -84,7 +85,8 @@ class MultiPathStage(nn.Module):
             features = embed(features)
             patches.append(features)
         paths = [_attend(stack, each) for stack, each in zip(self.paths, patches, strict=True)]
-        return self.aggregate(torch.cat([self.local(patches[0]), *paths], 1))
+        output: Tensor = self.aggregate(torch.cat([self.local(patches[0]), *paths], 1))
+        return output
 
 
 class MPViT(OwnBackbone):
@@ -225,4 +227,4 @@ def mpvit(
 def _attend(stack: nn.Module, features: Tensor) -> Tensor:
     size = (features.shape[2], features.shape[3])
     tokens: Tensor = stack(features.flatten(2).mT, size)  # (B, N, C)
-    return tokens.mT.unflatten(-1, size)
+    return torch.unflatten(tokens.mT, -1, size)

@@ -90,7 +90,8 @@ def _background(size: int, random: np.random.Generator) -> np.ndarray:
         period = random.uniform(6, 16) * size / REFERENCE
         across = (math.cos(angle) * ramp[:, None] - math.sin(angle) * ramp[None, :]) * size
         texture += 6 * np.sin(2 * math.pi * across / period)
-    return canvas + texture[..., None]
+    textured: np.ndarray = canvas + texture[..., None]
+    return textured
 
 
 def _clouds(size: int, cells: int, random: np.random.Generator) -> np.ndarray:
@@ -167,7 +168,8 @@ def _outline(name: str, rotation: float) -> np.ndarray:
 
 def _ray(rotation: float, step: np.ndarray, steps: int, radius: np.ndarray) -> np.ndarray:
     angle = rotation - math.pi / 2 + step * 2 * math.pi / steps  # the first corner points up
-    return np.stack((np.cos(angle), np.sin(angle)), 1) * radius[:, None]
+    ray: np.ndarray = np.stack((np.cos(angle), np.sin(angle)), 1) * radius[:, None]
+    return ray
 
 
 def _turn(angle: float) -> np.ndarray:

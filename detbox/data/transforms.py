@@ -63,7 +63,8 @@ class Display(NamedTuple):
     def pixels(self, picture: Tensor) -> Tensor:
         """The same for a picture alone, (3, H, W)."""
         bare = view(picture, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4))
-        return self.fit(bare).image.as_subclass(Tensor)
+        pixels: Tensor = self.fit(bare).image.as_subclass(Tensor)
+        return pixels
 
 
 def fitted_size(height: int, width: int, short: int, longest: int | None = None) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 
 from detbox.annotations.split import Split
 from detbox.errors import DataError
-from detbox.evaluation.metrics import CocoMetrics
 from detbox.evaluation.score import ground_truth, score
+from detbox.figures import CocoMetrics
 from detbox.messages import some
 from detbox.structures import Detections, LabelSpace
 

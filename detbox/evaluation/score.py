@@ -13,7 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detbox.annotations.split import Split
-from detbox.evaluation.metrics import UNDEFINED, ClassMetrics, CocoMetrics
+from detbox.evaluation.metrics import UNDEFINED
+from detbox.figures import ClassMetrics, CocoMetrics
 from detbox.postprocess import suppress
 from detbox.structures import Detections
 
@@ -106,7 +107,8 @@ def _run(evaluation: COCOeval) -> np.ndarray:
     with redirect_stdout(StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"]
+    precision: np.ndarray = evaluation.eval["precision"]
+    return precision
 
 
 def _numbered(entry: dict[str, Any], number: int) -> dict[str, Any]:

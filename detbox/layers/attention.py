@@ -53,7 +53,9 @@ class Attention(nn.Module):
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         query, key, value = map(F.linear, (query, key, value), weights, biases)
         dropout = self.dropout if self.training else 0.0
-        return self.out_proj(attend(query, key, value, self.num_heads, padding, blocked, dropout))
+        attended = attend(query, key, value, self.num_heads, padding, blocked, dropout)
+        output: Tensor = self.out_proj(attended)
+        return output
 
 
 def attend(
@@ -80,7 +82,7 @@ def attend(
         (B, Q, heads * E).
     """
     query, key, value = (
-        each.unflatten(-1, (num_heads, -1)).transpose(1, 2) for each in (query, key, value)
+        torch.unflatten(each, -1, (num_heads, -1)).transpose(1, 2) for each in (query, key, value)
     )
     output = F.scaled_dot_product_attention(
         query, key, value, attn_mask=_allowed(padding, blocked), dropout_p=dropout
@@ -90,7 +92,7 @@ def attend(
 
 def joined_heads(first: Tensor, second: Tensor, num_heads: int) -> Tensor:
     """Put each head's channels of two tensors side by side: (B, S, C) twice -> (B, S, 2C)."""
-    parts = [each.unflatten(-1, (num_heads, -1)) for each in (first, second)]
+    parts = [torch.unflatten(each, -1, (num_heads, -1)) for each in (first, second)]
     return torch.cat(parts, -1).flatten(-2)
 
 

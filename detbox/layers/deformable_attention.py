@@ -67,5 +67,6 @@ class DeformableAttention(nn.Module):
         grid = (self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).unflatten(-1, (*grid, 2))
         logits = self.attention_weights(query).unflatten(-1, grid)
-        output = ops.ms_deform_attn_fused(value, memory.shapes, references, offsets, logits)
-        return self.output_proj(output)
+        sampled = ops.ms_deform_attn_fused(value, memory.shapes, references, offsets, logits)
+        output: Tensor = self.output_proj(sampled)
+        return output

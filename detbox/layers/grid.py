@@ -47,9 +47,9 @@ def grid_anchors(mask: Tensor, shapes: Sequence[tuple[int, int]], scale: float =
         (B, S, 4) logits; infinity where padded or nearer than 0.01 to the border of [0, 1].
     """
     anchors = []
-    masks = mask.split([height * width for height, width in shapes], 1)
+    masks = torch.split(mask, [height * width for height, width in shapes], 1)
     for level, (shape, part) in enumerate(zip(shapes, masks, strict=True)):
-        valid = ~part.unflatten(1, shape)
+        valid = ~torch.unflatten(part, 1, shape)
         extent = torch.stack((valid[:, 0].sum(1), valid[:, :, 0].sum(1)), -1)[:, None]  # (B, 1, 2)
         center = cell_centers(shape, mask.device) / extent
         anchors.append(torch.cat((center, torch.full_like(center, scale * 2.0**level)), -1))

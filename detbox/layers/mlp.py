@@ -26,7 +26,8 @@ class MLP(nn.Module):
         *hidden, last = self.layers
         for layer in hidden:
             tokens = F.relu(layer(tokens))
-        return last(tokens)
+        output: Tensor = last(tokens)
+        return output
 
 
 class FeedForward(nn.Module):
@@ -57,12 +58,14 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, S, C) -> (B, S, C)."""
-        return self.norm(tokens + self.update(tokens))
+        output: Tensor = self.norm(tokens + self.update(tokens))
+        return output
 
     def update(self, tokens: Tensor) -> Tensor:
         """What the block adds to its tokens, (B, S, C)."""
         hidden = self.dropout(self.activation(self.linear1(tokens)))
-        return self.dropout(self.linear2(hidden))
+        update: Tensor = self.dropout(self.linear2(hidden))
+        return update
 
 
 class PreNormFeedForward(FeedForward):

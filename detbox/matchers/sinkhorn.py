@@ -48,7 +48,7 @@ class SinkhornMatcher:
                 f"the sinkhorn matcher expected at most {min(sizes)} objects per image, one per "
                 f"query, got {max(targets.counts)}; try matcher=hungarian or more queries"
             )
-        costs = joint_costs(self.cost, sets, targets).split(sizes, 1)
+        costs = torch.split(joint_costs(self.cost, sets, targets), sizes, 1)
         slots = _slots(targets)
         found: dict[int, Matches] = {}
         for size in set(sizes):
@@ -76,7 +76,7 @@ class SinkhornMatcher:
             greedy_order(plan, costs, absent.repeat(len(costs) // len(absent), 1))[:, None],
         ]
         order = cheapest(costs[..., :most], torch.cat(orders, 1))
-        return order.unflatten(0, (-1, len(targets.counts)))
+        return torch.unflatten(order, 0, (-1, len(targets.counts)))
 
 
 def sorted_orders(coupling: Tensor, draws: Tensor) -> Tensor:

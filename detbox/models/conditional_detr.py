@@ -81,7 +81,8 @@ class ConditionalSelfAttention(nn.Module):
         key = self.key_content(content) + self.key_position(position)
         dropout = self.dropout if self.training else 0.0
         heads = self.num_heads, None, blocked, dropout
-        return self.out_proj(attend(query, key, self.value(content), *heads))
+        output: Tensor = self.out_proj(attend(query, key, self.value(content), *heads))
+        return output
 
 
 class ConditionalCrossAttention(nn.Module):
@@ -114,7 +115,8 @@ class ConditionalCrossAttention(nn.Module):
         key = joined_heads(key, place, self.num_heads)
         dropout = self.dropout if self.training else 0.0
         heads = self.num_heads, memory.mask, None, dropout
-        return self.out_proj(attend(query, key, self.value(memory.tokens), *heads))
+        output: Tensor = self.out_proj(attend(query, key, self.value(memory.tokens), *heads))
+        return output
 
 
 class ConditionalDecoderLayer(nn.Module):
@@ -143,7 +145,8 @@ class ConditionalDecoderLayer(nn.Module):
         content = self.self_norm(content + self.dropout(update))
         update = self.cross_attention(content, position, memory)
         content = self.cross_norm(content + self.dropout(update))
-        return self.feed_forward(content)
+        output: Tensor = self.feed_forward(content)
+        return output
 
 
 class UnmaskedDecoder(Decoder):

@@ -125,7 +125,9 @@ class AnchorPosition(nn.Module):
     def forward(self, layer: int, queries: Queries, memory: Memory) -> Tensor:
         """Anchors (B, Q, 4) -> (B, Q, C); boxes count as shares of the padded finest level."""
         boxes = level_boxes(queries.anchors, memory)[:, :, 0]
-        return self.mlp(sine_embedding(boxes, self.num_frequencies).to(memory.tokens.dtype))
+        waves = sine_embedding(boxes, self.num_frequencies).to(memory.tokens.dtype)
+        position: Tensor = self.mlp(waves)
+        return position
 
 
 class LookForwardTwice(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from detbox.structures import Memory, Origin, PredictionSet, Queries
@@ -82,7 +83,9 @@ def split_by_group(
 ) -> list[PredictionSet]:
     """Cut a layer's predictions into the sets of its query groups."""
     sizes = [group.size for group in queries.groups]
-    parts = zip(queries.groups, logits.split(sizes, 1), boxes.split(sizes, 1), strict=True)
+    parts = zip(
+        queries.groups, torch.split(logits, sizes, 1), torch.split(boxes, sizes, 1), strict=True
+    )
     return [
         PredictionSet(
             Origin(layer, group.name),

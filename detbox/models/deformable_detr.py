@@ -124,7 +124,8 @@ class DeformableDecoderLayer(nn.Module):
         content = self.self_norm(content + self.dropout(update))
         update = self.cross_attention(content + position, level_boxes(anchors, memory), memory)
         content = self.cross_norm(content + self.dropout(update))
-        return self.feed_forward(content)
+        output: Tensor = self.feed_forward(content)
+        return output
 
 
 class Proposals(NamedTuple):

@@ -57,7 +57,8 @@ class DenseEncoderLayer(nn.Module):
     def attended(self, tokens: Tensor, memory: Memory) -> Tensor:
         """What self-attention adds to the tokens (B, S, C); only query and key know places."""
         query = tokens + memory.position
-        return self.dropout(self.attention(query, query, tokens, memory.mask))
+        update: Tensor = self.dropout(self.attention(query, query, tokens, memory.mask))
+        return update
 
 
 class PreNormEncoderLayer(DenseEncoderLayer):
@@ -132,18 +133,21 @@ class DenseDecoderLayer(nn.Module):
         """(B, Q, C) -> (B, Q, C); places are not read."""
         content = self.self_norm(content + self.among_queries(content, position, blocked))
         content = self.cross_norm(content + self.from_memory(content, position, memory))
-        return self.feed_forward(content)
+        output: Tensor = self.feed_forward(content)
+        return output
 
     def among_queries(self, content: Tensor, position: Tensor, blocked: Tensor | None) -> Tensor:
         """What self-attention adds, (B, Q, C)."""
         query = content + position
-        return self.dropout(self.self_attention(query, query, content, None, blocked))
+        update: Tensor = self.dropout(self.self_attention(query, query, content, None, blocked))
+        return update
 
     def from_memory(self, content: Tensor, position: Tensor, memory: Memory) -> Tensor:
         """What cross-attention adds, (B, Q, C)."""
         key = memory.tokens + memory.position
-        update = self.cross_attention(content + position, key, memory.tokens, memory.mask)
-        return self.dropout(update)
+        found = self.cross_attention(content + position, key, memory.tokens, memory.mask)
+        update: Tensor = self.dropout(found)
+        return update
 
 
 class PreNormDecoderLayer(DenseDecoderLayer):
@@ -162,7 +166,8 @@ class PreNormDecoderLayer(DenseDecoderLayer):
         """(B, Q, C) -> (B, Q, C); places are not read."""
         content = content + self.among_queries(self.self_norm(content), position, blocked)
         content = content + self.from_memory(self.cross_norm(content), position, memory)
-        return self.feed_forward(content)
+        output: Tensor = self.feed_forward(content)
+        return output
 
 
 class DirectBoxes(nn.Module):

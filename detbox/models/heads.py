@@ -26,11 +26,13 @@ class SharedHeads(nn.Module):
 
     def classify(self, layer: int, hidden: Tensor) -> Tensor:
         """(B, Q, C) -> class logits (B, Q, K) of a layer."""
-        return self.class_head(hidden)
+        logits: Tensor = self.class_head(hidden)
+        return logits
 
     def locate(self, layer: int, hidden: Tensor) -> Tensor:
         """(B, Q, C) -> box offsets (B, Q, 4) of a layer, logits."""
-        return self.box_head(hidden)
+        offsets: Tensor = self.box_head(hidden)
+        return offsets
 
 
 class LayerHeads(nn.Module):
@@ -49,11 +51,13 @@ class LayerHeads(nn.Module):
 
     def classify(self, layer: int, hidden: Tensor) -> Tensor:
         """(B, Q, C) -> class logits (B, Q, K) of a layer."""
-        return self.class_heads[layer](hidden)
+        logits: Tensor = self.class_heads[layer](hidden)
+        return logits
 
     def locate(self, layer: int, hidden: Tensor) -> Tensor:
         """(B, Q, C) -> box offsets (B, Q, 4) of a layer, logits."""
-        return self.box_heads[layer](hidden)
+        offsets: Tensor = self.box_heads[layer](hidden)
+        return offsets
 
 
 def class_head(hidden_dim: int, num_classes: int, prior: float = 0.01) -> nn.Linear:

@@ -41,7 +41,8 @@ class DenseFusion(nn.Module):
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         """Input, first layer ... last layer, each (B, S, C) -> (B, S, C)."""
-        return self.norm(self.linear(torch.cat(list(states), -1)))
+        output: Tensor = self.norm(self.linear(torch.cat(list(states), -1)))
+        return output
 
 
 class FusedEncoder(DeformableEncoder):

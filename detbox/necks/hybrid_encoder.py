@@ -79,7 +79,8 @@ class AIFI(nn.Module):
         tokens = features.flatten(2).transpose(1, 2)  # (B, S, C)
         placed = tokens + grid_position(features)
         tokens = self.norm(tokens + self.dropout(self.attention(placed, placed, tokens)))
-        return self.feed_forward(tokens).transpose(1, 2).unflatten(2, features.shape[-2:])
+        tokens = self.feed_forward(tokens).transpose(1, 2)  # (B, C, S)
+        return torch.unflatten(tokens, 2, features.shape[-2:])
 
 
 class ConvNorm(nn.Sequential):
@@ -119,7 +120,8 @@ class Fusion(nn.Module):
 
     def forward(self, both: Tensor) -> Tensor:
         """(B, 2C, h, w) to (B, C, h, w)."""
-        return self.deep(both) + self.shallow(both)
+        output: Tensor = self.deep(both) + self.shallow(both)
+        return output
 
 
 @NECKS.register("hybrid_encoder")

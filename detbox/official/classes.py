@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from detbox.errors import CheckpointError
 from detbox.structures import LabelSpace
@@ -38,7 +39,7 @@ def official_label_space(num_classes: int) -> LabelSpace:
     return LabelSpace(tuple(f"class {i}" for i in range(num_classes)), tuple(range(num_classes)))
 
 
-def given_label_space(categories: Sequence[dict], num_classes: int) -> LabelSpace:
+def given_label_space(categories: Sequence[dict[str, Any]], num_classes: int) -> LabelSpace:
     """The label space of an annotation file's `categories`, as a head of so many rows counts them.
 
     Args:

@@ -45,7 +45,9 @@ def ms_deform_attn(
     chosen = choose(backend, value.device.type, dtype, len(shapes))
     if chosen == "pytorch":
         return reference.ms_deform_attn(value, shapes, locations, weights)
-    return library.ms_deform_attn(value, library.flat(shapes), locations, weights, chosen)
+    sizes = library.flat(shapes)
+    output: Tensor = library.ms_deform_attn(value, sizes, locations, weights, chosen)
+    return output
 
 
 def ms_deform_attn_fused(
@@ -81,4 +83,5 @@ def ms_deform_attn_fused(
     if chosen == "pytorch":
         return reference.ms_deform_attn_fused(value, shapes, references, offsets, logits)
     sizes = library.flat(shapes)
-    return library.ms_deform_attn_fused(value, sizes, references, offsets, logits, chosen)
+    output: Tensor = library.ms_deform_attn_fused(value, sizes, references, offsets, logits, chosen)
+    return output

@@ -39,7 +39,8 @@ def build_notes(name: str) -> dict[str, Any]:
     notes = folder / "build.json" if folder else None
     if notes is None or not notes.is_file():
         return {}
-    return json.loads(notes.read_text(encoding="utf-8")).get(name, {})
+    built: dict[str, dict[str, Any]] = json.loads(notes.read_text(encoding="utf-8"))
+    return built.get(name, {})
 
 
 @functools.cache

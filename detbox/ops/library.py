@@ -159,14 +159,12 @@ def _fused_backward(
     return _backward(backend, grad_output, inputs, references_grad)
 
 
-@torch.library.register_fake("detbox::ms_deform_attn")
 def _fake(
     value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor, backend: str = "auto"
 ) -> Tensor:
     return value.new_empty(*locations.shape[:2], value.shape[2] * value.shape[3])
 
 
-@torch.library.register_fake("detbox::ms_deform_attn_backward")
 def _fake_backward(
     grad_output: Tensor,
     value: Tensor,
@@ -178,7 +176,6 @@ def _fake_backward(
     return _like(value), _like(locations), _like(weights)
 
 
-@torch.library.register_fake("detbox::ms_deform_attn_fused")
 def _fake_fused(
     value: Tensor,
     shapes: list[int],
@@ -190,7 +187,6 @@ def _fake_fused(
     return value.new_empty(*offsets.shape[:2], value.shape[2] * value.shape[3])
 
 
-@torch.library.register_fake("detbox::ms_deform_attn_fused_backward")
 def _fake_fused_backward(
     grad_output: Tensor,
     value: Tensor,
@@ -244,3 +240,8 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     "detbox::ms_deform_attn_fused", _derive_fused, setup_context=_keep_fused
 )
+
+torch.library.register_fake("detbox::ms_deform_attn", _fake)
+torch.library.register_fake("detbox::ms_deform_attn_backward", _fake_backward)
+torch.library.register_fake("detbox::ms_deform_attn_fused", _fake_fused)
+torch.library.register_fake("detbox::ms_deform_attn_fused_backward", _fake_fused_backward)

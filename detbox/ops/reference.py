@@ -39,7 +39,7 @@ def ms_deform_attn(
         .reshape(len(shapes), batch * heads, 1, num_queries, num_points)
     )
     output = value.new_zeros(batch * heads, width, num_queries, dtype=dtype)
-    levels = value.to(dtype).split([height * width_ for height, width_ in shapes], dim=1)
+    levels = torch.split(value.to(dtype), [height * width_ for height, width_ in shapes], 1)
     for level, shape, grid, scale in zip(levels, shapes, grids, scales, strict=True):
         pixels = level.flatten(2).transpose(1, 2).reshape(batch * heads, width, *shape)
         sampled = F.grid_sample(pixels, grid, align_corners=False)
@@ -77,7 +77,7 @@ def _locations(shapes: Sequence[tuple[int, int]], references: Tensor, offsets: T
     references = references[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 | 4)
     if references.shape[-1] == 2:
         return references + offsets / level_sizes(shapes, references)[:, None]
-    center, size = references.split(2, -1)
+    center, size = torch.split(references, 2, -1)
     return center + offsets / offsets.shape[-2] * size * 0.5
 
 

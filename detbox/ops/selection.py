@@ -6,9 +6,9 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -20,8 +20,9 @@ logger = logging.getLogger("detbox")
 VARIABLE = "DETBOX_OP"
 """environment variable that outranks the configuration"""
 
-
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+
+Decision = TypeVar("Decision", bound=Callable[..., str])
 
 
 class Backend(NamedTuple):
@@ -82,7 +83,11 @@ def choose(asked: str | None, device: str, dtype: torch.dtype, levels: int = 1) 
     return _decide(asked, os.environ.get(VARIABLE), _configured, device, dtype, levels)
 
 
-@torch.compiler.assume_constant_result
+constant: Callable[[Decision], Decision] = torch.compiler.assume_constant_result
+"""decorator: torch.compile takes the answer as it is and does not look inside"""
+
+
+@constant
 def _decide(
     asked: str | None,
     variable: str | None,

@@ -12,14 +12,20 @@ the logarithm of the softmax's denominator made every level's tile pass through 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import triton
 import triton.language as tl
 
 SIZES = tuple(f"size{level}" for level in range(16))
 VARYING = ("tokens", "queries", *SIZES)
+Function = TypeVar("Function", bound=Callable[..., Any])
+helper: Callable[[Function], Function] = triton.jit
+kernel: Callable[[Function], Function] = triton.jit(do_not_specialize=VARYING)
 
 
-@triton.jit(do_not_specialize=VARYING)
+@kernel
 def forward_kernel(
     value: tl.tensor, references: tl.tensor, offsets: tl.tensor, logits: tl.tensor,
     sums: tl.tensor, output: tl.tensor, tokens: tl.tensor, queries: tl.tensor,
@@ -73,7 +79,7 @@ def forward_kernel(
     tl.store(there, tl.sum(mixed, 1), live[:, None] & (channel < width)[None, :])
 
 
-@triton.jit(do_not_specialize=VARYING)
+@kernel
 def backward_kernel(
     value: tl.tensor, references: tl.tensor, offsets: tl.tensor, logits: tl.tensor,
     sums: tl.tensor, dots: tl.tensor, grad_output: tl.tensor, grad_value: tl.tensor,
@@ -174,7 +180,7 @@ def backward_kernel(
             tl.store(grad_logits + slot, weight * (grad_weight - mean), seen)
 
 
-@triton.jit
+@helper
 def _block(
     tokens: tl.tensor, queries: tl.tensor, query: tl.tensor,
     heads: tl.constexpr, block_q: tl.constexpr,
@@ -187,7 +193,7 @@ def _block(
     return batch * tokens * heads + head, first, first * heads + head, begin + query < queries
 
 
-@triton.jit
+@helper
 def _log_sum_exp(
     logits: tl.tensor, query: tl.tensor, live: tl.tensor, heads: tl.constexpr,
     levels: tl.constexpr, points: tl.constexpr, block_s: tl.constexpr,
@@ -203,7 +209,7 @@ def _log_sum_exp(
     return top + tl.log(tl.sum(tl.exp(scores - top[:, None]), 1))
 
 
-@triton.jit
+@helper
 def _pixels(
     offsets: tl.tensor, reference: tl.tensor, seen: tl.tensor, cells: tl.tensor,
     points: tl.constexpr, reference_size: tl.constexpr,
@@ -223,7 +229,7 @@ def _pixels(
     return place, offset, extent
 
 
-@triton.jit
+@helper
 def _corners(
     x: tl.tensor, y: tl.tensor, seen: tl.tensor, rows: tl.tensor, columns: tl.tensor
 ) -> tuple[tl.tensor, ...]:
@@ -242,7 +248,7 @@ def _corners(
     )  # fmt: skip
 
 
-@triton.jit
+@helper
 def _read(
     cells: tl.tensor, exists: tl.tensor, channel: tl.tensor, width: tl.constexpr
 ) -> tl.tensor:
@@ -250,7 +256,7 @@ def _read(
     return tl.load(cells, exists[:, :, None] & (channel < width)[None, None, :], 0).to(tl.float32)
 
 
-@triton.jit
+@helper
 def _add(
     cells: tl.tensor, grad: tl.tensor, exists: tl.tensor, channel: tl.tensor,
     width: tl.constexpr,
@@ -260,7 +266,7 @@ def _add(
     tl.atomic_add(cells, grad, mask, sem="relaxed")
 
 
-@triton.jit
+@helper
 def _write_place(
     grad_offsets: tl.tensor, grad_reference: tl.tensor, grad: tl.tensor, cells: tl.tensor,
     offset: tl.tensor, extent: tl.tensor, seen: tl.tensor, live: tl.tensor,

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich import get_console
 from rich.console import Console
@@ -67,7 +68,7 @@ def _figure(row: Row, name: str, star: str) -> str:
     return f"{row.metrics[name]:.4g}{star}" if name in row.metrics else "–"
 
 
-def _keys(mappings: Iterable[dict]) -> list[str]:
+def _keys(mappings: Iterable[dict[str, Any]]) -> list[str]:
     """All keys, in the order in which they first come."""
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))
 

@@ -48,8 +48,11 @@ class Outsider(nn.Module):
 class Stranger(nn.Module):
     """All that `Backbone` asks, without a line of `BackboneModule`."""
 
-    channels, strides, size_divisor = (8,), (16,), 1
-    mean, std = (0.5, 0.25, 0.0), (0.25, 0.5, 1.0)
+    channels: tuple[int, ...] = (8,)
+    strides: tuple[int, ...] = (16,)
+    mean: tuple[float, ...] = (0.5, 0.25, 0.0)
+    std: tuple[float, ...] = (0.25, 0.5, 1.0)
+    size_divisor = 1
     model, pretrained, published, reads_all = "stranger", "auto", False, True
     weights_file: str | None = None
 

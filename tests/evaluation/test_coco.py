@@ -17,8 +17,9 @@ from rich.console import Console
 
 from detbox.annotations import Source, Split, read_coco
 from detbox.evaluation.coco import CocoEvaluator
-from detbox.evaluation.metrics import UNDEFINED, CocoMetrics, tables
+from detbox.evaluation.metrics import UNDEFINED, tables
 from detbox.evaluation.score import ground_truth, score
+from detbox.figures import CocoMetrics
 from detbox.postprocess import suppress
 from detbox.structures import Detections, LabelSpace
 

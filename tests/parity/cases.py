@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from detbox.models.detector import Detector
-from detbox.official.state import load_official, official_names
+from detbox.official.layouts import official_names
+from detbox.official.state import load_official
 from detbox.postprocess import Postprocess
 from detbox.structures import ImageBatch, Targets
 from parity import losses

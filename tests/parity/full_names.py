@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detbox.criterion import Criterion
 from detbox.layers.grid import grid_anchors
-from detbox.official.state import official_names
+from detbox.official.layouts import official_names
 from detbox.postprocess import Postprocess
 from detbox.structures import Detections, Targets
 from parity import losses

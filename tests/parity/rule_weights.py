@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from detbox.models.detector import Detector
-from detbox.official.state import load_official, official_names
+from detbox.official.layouts import official_names
+from detbox.official.state import load_official
 
 
 def load_rule(folder: Path) -> ModuleType:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detbox.build import compose
-from detbox.official.state import official_names
+from detbox.official.layouts import official_names
 from detbox.registry import OPTIMIZERS
 from parity.full_size import full_detector, real_backbone
 from parity.recipe import detector_from

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detbox.build import compose
-from detbox.official.state import official_names
+from detbox.official.layouts import official_names
 from detbox.registry import OPTIMIZERS
 from parity import amplified
 from parity.report import Report

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detbox.layers.grid import grid_anchors
 from detbox.models.detector import Detector
-from detbox.official.state import official_names
+from detbox.official.layouts import official_names
 from detbox.structures import ENCODER, PredictionSet
 from parity.full_names import maps
 from parity.intermediates import ranked

@@ -15,7 +15,8 @@ from training_toys import TRACKING, ToyModule, context, loader, trainer
 
 from detbox.callbacks import assemble
 from detbox.console.lines import quiet
-from detbox.tracking.loggers import LOGGERS, build_loggers, close_loggers
+from detbox.registry import LOGGERS
+from detbox.tracking.loggers import build_loggers, close_loggers
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"
 
