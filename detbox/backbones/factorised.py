@@ -16,10 +16,10 @@ from detbox.backbones.own import STRIDES
 from detbox.errors import SettingError
 from detbox.messages import listed
 
-HEADS = 8
+NUM_HEADS = 8
 """of the attention in CoaT and MPViT"""
 WINDOWS = {3: 2, 5: 3, 7: 3}
-"""side of a relative position's window -> heads that use it, of all `HEADS` (sec. 4.2)"""
+"""side of a relative position's window -> heads that use it, of all `NUM_HEADS` (sec. 4.2)"""
 
 OFFICIAL = (
     (r"\.position\.conv\.", ".cpe.proj."),
@@ -52,7 +52,7 @@ class ConvRelativePosition(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.widths = [heads * dim // HEADS for heads in WINDOWS.values()]
+        self.widths = [heads * dim // NUM_HEADS for heads in WINDOWS.values()]
         self.convs = nn.ModuleList(
             nn.Conv2d(width, width, side, padding=side // 2, groups=width)
             for side, width in zip(WINDOWS, self.widths, strict=True)
@@ -71,7 +71,7 @@ class FactorisedAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.scale = (dim // HEADS) ** -0.5
+        self.scale = (dim // NUM_HEADS) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.projection = nn.Linear(dim, dim)
 
@@ -167,12 +167,12 @@ def check_stages(widths: Sequence[int], **settings: Sequence[int]) -> None:
                 f"backbone.{name} has one positive number for each of {len(STRIDES)} stages; "
                 f"got {list(values)}"
             )
-    if uneven := [width for width in widths if width % HEADS]:
+    if uneven := [width for width in widths if width % NUM_HEADS]:
         raise SettingError(
-            f"backbone.widths={listed(widths)} must be multiples of {HEADS}, the number of heads; "
-            f"got {uneven[0]}, try {max(1, round(uneven[0] / HEADS)) * HEADS}"
+            f"backbone.widths={listed(widths)} must be multiples of {NUM_HEADS}, the number of "
+            f"heads; got {uneven[0]}, try {max(1, round(uneven[0] / NUM_HEADS)) * NUM_HEADS}"
         )
 
 
 def _heads(tokens: Tensor) -> Tensor:
-    return torch.unflatten(tokens, -1, (HEADS, -1)).transpose(1, 2)  # (B, heads, N, d)
+    return torch.unflatten(tokens, -1, (NUM_HEADS, -1)).transpose(1, 2)  # (B, heads, N, d)

@@ -20,7 +20,7 @@ from detbox.padding import enlarged
 from detbox.registry import BACKBONES
 
 
-class ConvNorm(nn.Sequential):
+class ConvNormHardswish(nn.Sequential):
     """A convolution that keeps or halves the map, batch norm, and Hardswish unless told not to."""
 
     def __init__(
@@ -46,7 +46,7 @@ class PatchEmbedding(nn.Sequential):
     def __init__(self, dim: int, stride: int) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(dim, dim, 3, stride, 1, groups=dim, bias=False)
-        self.pointwise = ConvNorm(dim, dim)
+        self.pointwise = ConvNormHardswish(dim, dim)
 
 
 class LocalFeatures(nn.Module):
@@ -54,9 +54,9 @@ class LocalFeatures(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.first = ConvNorm(dim, dim)
-        self.depthwise = ConvNorm(dim, dim, 3, groups=dim)
-        self.last = ConvNorm(dim, dim, activation=False)
+        self.first = ConvNormHardswish(dim, dim)
+        self.depthwise = ConvNormHardswish(dim, dim, 3, groups=dim)
+        self.last = ConvNormHardswish(dim, dim, activation=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same."""
@@ -76,7 +76,7 @@ class MultiPathStage(nn.Module):
         )
         self.paths = nn.ModuleList(stacks)
         self.local = LocalFeatures(dim)
-        self.aggregate = ConvNorm((len(stacks) + 1) * dim, outputs)
+        self.aggregate = ConvNormHardswish((len(stacks) + 1) * dim, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to (B, outputs, h / stride, w / stride), rounded up."""
@@ -150,8 +150,8 @@ class MPViT(OwnBackbone):
         outputs = (*widths[1:], widths[-1])
         super().__init__(outputs, levels)
         self.stem = nn.Sequential(
-            ConvNorm(3, widths[0] // 2, 3, stride=2),
-            ConvNorm(widths[0] // 2, widths[0], 3, stride=2),
+            ConvNormHardswish(3, widths[0] // 2, 3, stride=2),
+            ConvNormHardswish(widths[0] // 2, widths[0], 3, stride=2),
         )
         left = iter(rates(drop_path, sum(depths)))
         self.stages = nn.ModuleList()

@@ -38,12 +38,14 @@ class HybridEncoder(nn.Module):
         self.strides = tuple(strides)
         steps = range(len(channels) - 1)
         self.projections = nn.ModuleList(
-            ConvNorm(inputs, hidden_dim, 1, active=False) for inputs in channels
+            ConvNormSiLU(inputs, hidden_dim, 1, active=False) for inputs in channels
         )
         self.aifi = aifi
-        self.lateral = nn.ModuleList(ConvNorm(hidden_dim, hidden_dim, 1) for _ in steps)
+        self.lateral = nn.ModuleList(ConvNormSiLU(hidden_dim, hidden_dim, 1) for _ in steps)
         self.top_down = nn.ModuleList(Fusion(hidden_dim) for _ in steps)
-        self.halved = nn.ModuleList(ConvNorm(hidden_dim, hidden_dim, 3, stride=2) for _ in steps)
+        self.halved = nn.ModuleList(
+            ConvNormSiLU(hidden_dim, hidden_dim, 3, stride=2) for _ in steps
+        )
         self.bottom_up = nn.ModuleList(Fusion(hidden_dim) for _ in steps)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -83,7 +85,7 @@ class AIFI(nn.Module):
         return torch.unflatten(tokens, 2, features.shape[-2:])
 
 
-class ConvNorm(nn.Sequential):
+class ConvNormSiLU(nn.Sequential):
     """Convolution and batch norm, followed by SiLU unless it is not `active`."""
 
     def __init__(
@@ -100,8 +102,8 @@ class RepBlock(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.wide = ConvNorm(dim, dim, 3, active=False)
-        self.narrow = ConvNorm(dim, dim, 1, active=False)
+        self.wide = ConvNormSiLU(dim, dim, 3, active=False)
+        self.narrow = ConvNormSiLU(dim, dim, 1, active=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
@@ -114,9 +116,9 @@ class Fusion(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.deep = nn.Sequential(
-            ConvNorm(2 * dim, dim, 1), *(RepBlock(dim) for _ in range(NUM_BLOCKS))
+            ConvNormSiLU(2 * dim, dim, 1), *(RepBlock(dim) for _ in range(NUM_BLOCKS))
         )
-        self.shallow = ConvNorm(2 * dim, dim, 1)
+        self.shallow = ConvNormSiLU(2 * dim, dim, 1)
 
     def forward(self, both: Tensor) -> Tensor:
         """(B, 2C, h, w) to (B, C, h, w)."""
