@@ -10,7 +10,7 @@ import numpy as np
 
 from detbox.annotations.coco_classes import ClassList, read_classes, refuse_shifted
 from detbox.annotations.coco_images import ImageList, read_images
-from detbox.annotations.coco_layouts import LAYOUTS, find_split, find_undivided
+from detbox.annotations.coco_places import PLACES, find_split, find_undivided
 from detbox.annotations.document import Entry, read_document
 from detbox.annotations.entries import Place, flags, keys_of, numbers
 from detbox.annotations.findings import Finding, found
@@ -25,7 +25,7 @@ from detbox.structures import LabelSpace
 @FORMATS.register("coco")
 def coco() -> Format:
     """COCO detection: one JSON per split."""
-    return Format(LAYOUTS, find_split, find_undivided, read_coco)
+    return Format(PLACES, find_split, find_undivided, read_coco)
 
 
 def read_coco(source: Source) -> Split:

@@ -21,10 +21,10 @@ class Source(NamedTuple):
 class Format(NamedTuple):
     """How annotations of one kind are found in a folder, and read."""
 
-    layouts: str
+    places: str
     """what `find` looks for, to be told to a person"""
     find: Callable[[Path, str], Source | None]
-    """(folder, `train` | `val`) -> where that split lies; None: not in a layout of this format"""
+    """(folder, `train` | `val`) -> where that split lies; None: not as this format has it"""
     find_undivided: Callable[[Path], Source | None]
     """folder -> all of its images, where it is not divided into splits"""
     read: Callable[[Source], Split]

@@ -1,4 +1,4 @@
-"""Splits of a folder: found in a layout of a registered format, or named one by one."""
+"""Splits of a folder: found as a registered format has them, or named one by one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Folder:
     Args:
         root: of the whole data set.
         named: paths of single splits, relative to the root where there is one.
-        format: of the annotations; None: the first one with a layout that is found.
+        format: of the annotations; None: the first one that finds any.
     """
 
     def __init__(self, root: str | None, named: Mapping[str, Named], format: str | None) -> None:
@@ -92,7 +92,7 @@ class Folder:
         return folder
 
     def _nothing(self, root: Path | None) -> DataError:
-        layouts = "; or ".join(format.layouts for format in self._formats())
+        layouts = "; or ".join(format.places for format in self._formats())
         return DataError(
             f"data={self._format or 'folder'} needs data.root=FOLDER with {layouts}"
             + (f"; {root} has none of them" if root else "")

@@ -1,4 +1,4 @@
-"""The builders, the layouts they find, and resuming under Lightning."""
+"""The builders, the folders they find, and resuming under Lightning."""
 
 from __future__ import annotations
 

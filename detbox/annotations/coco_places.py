@@ -8,7 +8,7 @@ from detbox.annotations.formats import Source
 from detbox.errors import DataError
 
 NAMES = {"train": ("train",), "val": ("val", "valid")}
-LAYOUTS = (
+PLACES = (
     "annotations/instances_train*.json with train*/ (and the same for val), "
     "train/_annotations.coco.json with valid/_annotations.coco.json, "
     "train/annotations.json with train/images/ (and the same for val), "
@@ -17,7 +17,7 @@ LAYOUTS = (
 
 
 def find_split(root: Path, split: str) -> Source | None:
-    """The files of `train` or `val` under `root`; None where no known layout has them.
+    """The files of `train` or `val` under `root`; None where they lie otherwise.
 
     Raises:
         ValueError: several annotation files fit.
