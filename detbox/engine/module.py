@@ -83,12 +83,12 @@ class DetectionModule(pl.LightningModule):
 
 
 def planned_steps(trainer: pl.Trainer) -> tuple[int, int]:
-    """Optimizer steps of the whole run, and of one epoch.
+    """Optimizer steps of the whole run, and of one epoch, without opening a loader.
 
-    Lightning's own estimate would open the loader before a checkpoint is read, and a resumed run
-    would then begin its epoch again.
+    Lightning's own estimate would open it before a checkpoint is read, and a resumed run would then
+    begin its epoch again.
     """
-    batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    batches: int = trainer.datamodule.train_batches  # type: ignore[attr-defined]
     limit = trainer.limit_train_batches
     # As in the trainer: a whole number counts batches, a fraction is a share of them.
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)

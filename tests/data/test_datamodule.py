@@ -48,6 +48,12 @@ def test_the_standard_layout_is_found(root: Path) -> None:
     assert (data.train_batches, data.train.num_boxes) == (5, 10)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 11, 12])
+def test_the_batches_of_an_epoch_are_known_without_a_loader(root: Path, batch_size: int) -> None:
+    data = build(root, batch_size=batch_size)
+    assert data.train_batches == len(data.train_dataloader())
+
+
 def test_layouts_of_exporters_are_found(root: Path) -> None:
     for split, name in (("train", "train"), ("val", "valid")):
         file = root / "annotations" / f"instances_{split}.json"

@@ -111,14 +111,16 @@ def test_the_schedule_multiplies_every_groups_own_rate() -> None:
 
 
 class ToyData(pl.LightningDataModule):
-    """So many batches for training."""
+    """So many batches for training, and how often its loader was opened."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()
-        self.batches = batches
+        self.train_batches = batches
+        self.opened = 0
 
     def train_dataloader(self) -> DataLoader:
-        return loader(self.batches)
+        self.opened += 1
+        return loader(self.train_batches)
 
 
 class Planner(ToyModule):
@@ -156,9 +158,10 @@ RUNS: list[dict[str, Any]] = [
 def test_the_planned_steps_are_those_a_trainer_takes(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    module = Planner()
-    trainer(tmp_path, **settings).fit(module, datamodule=ToyData(7))
+    module, data = Planner(), ToyData(7)
+    trainer(tmp_path, **settings).fit(module, datamodule=data)
     total, per_epoch = module.planned
     assert module.trainer.global_step == total
     assert module.done[0] == min(per_epoch, total)
+    assert data.opened == 1
     assert torch.isfinite(module.detector.weight).all()
