@@ -29,18 +29,35 @@ def with_group(
         content: (B, P, C).
         anchors: (B, P, 2 | 4) logits.
         group: its name, size and matches.
-        position: (B, P, C); without it the decoder derives all positions from the anchors.
+        position: (B, P, C), where those there are bring theirs too; None where the decoder derives
+            positions from the anchors.
         blocked: (P, P) among themselves, True where a row may not attend to a column.
         sees: names of the other groups that the new queries may attend to.
+
+    Raises:
+        ValueError: positions of one side alone, which no decoder could tell from the anchors.
     """
-    both = None if position is None or queries.position is None else (position, queries.position)
     return Queries(
         torch.cat((content, queries.content), 1),
         torch.cat((anchors, queries.anchors), 1),
-        None if both is None else torch.cat(both, 1),
+        _positions(queries, position, group.name),
         _joined(queries, content.shape[1], blocked, sees, content.device),
         (group, *queries.groups),
     )
+
+
+def _positions(queries: Queries, position: Tensor | None, name: str) -> Tensor | None:
+    """(B, P + Q, C), or None for the decoder to derive."""
+    if position is None and queries.position is None:
+        return None
+    if position is None or queries.position is None:
+        there, lacking = ("the others", name) if position is None else (name, "the others")
+        raise ValueError(
+            f"query group {name!r}: expected positions of all queries or of none, got those of "
+            f"{there} without those of {lacking}; give with_group a `position`, or none where the "
+            "decoder derives it from the anchors"
+        )
+    return torch.cat((position, queries.position), 1)
 
 
 def _joined(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detbox.models.detector import Detector
 from detbox.models.query_groups import with_group
-from detbox.structures import Memory, Outputs, PredictionSet, Queries, QueryGroup
+from detbox.structures import Memory, Outputs, PredictionSet, Queries, QueryGroup, Targets
 
 REPEATS, MANY = 2, 12
 TARGETS = random_targets(3, 1)
@@ -30,13 +30,24 @@ class HybridQueries(nn.Module):
 
     def forward(self, memory: Memory) -> tuple[Queries, tuple[PredictionSet, ...]]:
         queries, found = self.source(memory)
-        if not self.training:
-            return queries, found
-        content, anchors = (
-            x.expand(len(memory.tokens), -1, -1) for x in (self.content, self.anchors)
-        )
-        group = QueryGroup("many", MANY, repeats=REPEATS)
-        return with_group(queries, content, anchors, group), found
+        return (self.added(queries) if self.training else queries), found
+
+    def added(self, queries: Queries) -> Queries:
+        """The branch before the queries there are."""
+        batch = len(queries.content)
+        content, anchors = (x.expand(batch, -1, -1) for x in (self.content, self.anchors))
+        return with_group(queries, content, anchors, QueryGroup("many", MANY, repeats=REPEATS))
+
+
+class AfterDenoising(nn.Module):
+    """Denoising first, the branch of a `HybridQueries` second."""
+
+    def __init__(self, denoiser: nn.Module, branch: HybridQueries) -> None:
+        super().__init__()
+        self.denoiser, self.branch = denoiser, branch
+
+    def forward(self, queries: Queries, targets: Targets) -> Queries:
+        return self.branch.added(self.denoiser(queries, targets))
 
 
 def hybrid(**settings: Any) -> Detector:
@@ -70,15 +81,55 @@ def test_no_group_is_seen_by_the_groups_that_inference_reads() -> None:
     assert not blocked[many:, many:].any()
 
 
+def test_the_branch_and_denoising_compose_in_either_order() -> None:
+    detector = hybrid(num_denoising=4)
+    torch.manual_seed(1)
+    branch_first = _terms(detector, detector(IMAGES, TARGETS))
+    branch, denoiser = detector.query_source, detector.denoiser
+    assert isinstance(branch, HybridQueries)
+    assert isinstance(denoiser, nn.Module)
+    detector.query_source, detector.denoiser = branch.source, AfterDenoising(denoiser, branch)
+    torch.manual_seed(1)
+    branch_last = _terms(detector, detector(IMAGES, TARGETS))
+    assert [each.name for each in queries_of(detector).groups] == ["many", "denoise", "match"]
+    assert branch_last.keys() == branch_first.keys()
+    for name, term in branch_first.items():
+        torch.testing.assert_close(branch_last[name], term, msg=name)
+
+
+def five(position: Tensor | None = None, blocked: Tensor | None = None) -> Queries:
+    """Five matching queries for one image."""
+    content, anchors = torch.zeros(1, 5, 8), torch.zeros(1, 5, 4)
+    return Queries(content, anchors, position, blocked, (QueryGroup("match", 5),))
+
+
+ADDED = (torch.zeros(1, 3, 8), torch.zeros(1, 3, 4), QueryGroup("many", 3))
+
+
+def test_positions_follow_their_queries() -> None:
+    ours, theirs = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    position = with_group(five(theirs), *ADDED, position=ours).position
+    assert position is not None
+    assert torch.equal(position, torch.cat((ours, theirs), 1))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "told"),
+    [
+        (torch.zeros(1, 5, 8), None, "of the others without those of many"),
+        (None, torch.zeros(1, 3, 8), "of many without those of the others"),
+    ],
+)
+def test_positions_of_one_side_alone_are_refused(
+    theirs: Tensor | None, ours: Tensor | None, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        with_group(five(theirs), *ADDED, position=ours)
+
+
 def test_masks_of_groups_that_are_there_are_kept() -> None:
-    own = torch.rand(5, 5) > 0.5
-    queries = Queries(
-        torch.zeros(1, 5, 8), torch.zeros(1, 5, 4), None, own, (QueryGroup("match", 5),)
-    )
-    group = QueryGroup("many", 3)
-    inner = torch.rand(3, 3) > 0.5
-    added = (torch.zeros(1, 3, 8), torch.zeros(1, 3, 4))
-    joined = with_group(queries, *added, group, blocked=inner, sees=("match",))
+    own, inner = torch.rand(5, 5) > 0.5, torch.rand(3, 3) > 0.5
+    joined = with_group(five(blocked=own), *ADDED, blocked=inner, sees=("match",))
     expected = torch.ones(8, 8, dtype=torch.bool)
     expected[:3, :3], expected[3:, 3:], expected[:3, 3:] = inner, own, False
     assert joined.blocked is not None
