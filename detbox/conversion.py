@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import cast
@@ -12,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from torch import Tensor
 
+from detbox.annotations.coco import read_categories
 from detbox.build import build_detector, plain
 from detbox.engine.module import DetectionModule
-from detbox.errors import CheckpointError
+from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import near, some
 from detbox.models.detector import Detector
 from detbox.official.classes import given_label_space, official_label_space
@@ -140,11 +140,10 @@ def _label_space(classes: str | None, num_classes: int) -> LabelSpace:
                 num_classes,
             )
         return space
-    try:
-        document = json.loads(Path(classes).expanduser().read_text(encoding="utf-8"))
-        return given_label_space(document["categories"], num_classes)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"classes={classes} is no COCO annotation file ({type(error).__name__}); "
-            "give the one that the checkpoint was trained on"
-        ) from error
+    file = Path(classes).expanduser()
+    if not file.is_file():
+        raise MissingFileError(
+            f"classes={classes}: there is no such file; give the annotations that the checkpoint "
+            "was trained on"
+        )
+    return given_label_space(read_categories(file), num_classes)

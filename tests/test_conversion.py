@@ -80,7 +80,7 @@ def test_classes_are_named_by_the_annotations_given(tmp_path: Path) -> None:
     [
         (["model.num_queries=9"], r"tgt_embed.weight \(8, 32\), expected \(9, 32\)"),
         (["to=officia"], "did you mean 'official'"),
-        (["classes=nowhere.json"], "is no COCO annotation file"),
+        (["classes={source}"], "is no valid JSON|is no UTF-8"),
         (["target={source}"], "is there already"),
         (["to=official", "target=x.pth"], "is no detbox checkpoint"),
     ],
@@ -161,3 +161,8 @@ def test_weights_alone_cannot_be_resumed(tmp_path: Path) -> None:
         train(detbox.compose(*TINY, f"ckpt={path}"), tmp_path)
     with pytest.raises(ValueError, match="give one of the two"):
         train(detbox.compose(*TINY, f"ckpt={path}", f"init={path}"), tmp_path)
+
+
+def test_absent_annotations_are_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"classes=nowhere\.json: there is no such file"):
+        converted(official_file(tmp_path, 3), "classes=nowhere.json")

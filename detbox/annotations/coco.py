@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detbox.annotations.coco_classes import ClassList, read_classes, refuse_shifted
+from detbox.annotations.coco_classes import ClassList, read_classes
 from detbox.annotations.coco_images import ImageList, read_images
 from detbox.annotations.coco_places import PLACES, find_split, find_undivided
 from detbox.annotations.document import Entry, read_document
@@ -60,7 +60,7 @@ def read_categories(file: Path) -> LabelSpace:
         FileNotFoundError: there is no such file.
         ValueError: it is no COCO annotation file.
     """
-    return read_classes(read_document(file)["categories"], file).space
+    return read_classes(read_document(file, ("categories",))["categories"], file).space
 
 
 def _objects(
@@ -69,7 +69,8 @@ def _objects(
     """The annotations, what their unknown references are, and what was read otherwise."""
     image_ids, category_ids = _column(listed, "image_id"), _column(listed, "category_id")
     owners, labels = images.ids.positions(image_ids), classes.ids.positions(category_ids)
-    refuse_shifted(category_ids, labels, classes, file)
+    images.ids.refuse_shifted(image_ids, owners, file)
+    classes.ids.refuse_shifted(category_ids, labels, file)
     boxes, masked = _boxes(listed)
     objects = Objects(
         owners=owners,

@@ -92,7 +92,7 @@ def _called(names: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Whole names, last parts and stems."""
     for position, name in enumerate(names):
         path = PurePosixPath(name.replace("\\", "/"))
-        yield from ((each, position) for each in {name, path.name, path.stem})
+        yield from ((each, position) for each in (path.stem, path.name, name))
 
 
 def _shared(names: Sequence[str]) -> tuple[Finding, ...]:

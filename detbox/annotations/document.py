@@ -4,50 +4,52 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from detbox.errors import DataError, MissingFileError
-from detbox.messages import shown
+from detbox.messages import shown, some
 
 Entry = dict[str, Any]
 LISTS = ("images", "annotations", "categories")
 
 
-def read_document(file: Path) -> dict[str, list[Entry]]:
-    """The lists `images`, `annotations` and `categories` of a COCO file, each of objects.
+def read_document(file: Path, lists: Sequence[str] = LISTS) -> dict[str, list[Entry]]:
+    """Lists of a COCO file, each of objects.
 
     UTF-8, -16 and -32 are read, with or without a byte order mark; `annotations` may be missing.
+
+    Args:
+        file: the file.
+        lists: what is needed of it.
 
     Raises:
         MissingFileError: there is no such file.
         DataError: it is no JSON, or no COCO annotation file.
     """
-    document = read_json(file)
+    document = _read_json(file)
     if isinstance(document, list):
         _refuse_list(document, file)
     if isinstance(document, dict) and document.get("annotations") is None:
         document["annotations"] = []
-    for key in LISTS:
+    for key in lists:
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
+            other = isinstance(document, dict) and document.get(key) is not None
+            told = f"has {key!r} as {shown(document[key])}" if other else f"lacks {key!r}"
             raise DataError(
-                f"expected a COCO file with the lists images, annotations and categories, "
-                f"{file} lacks {key!r}; export it as 'COCO detection'"
+                f"expected a COCO file with the lists {some(lists)}, "
+                f"{file} {told}; export it as 'COCO detection'"
             )
-    return {key: _objects(document[key], key, file) for key in LISTS}
+    return {key: _objects(document[key], key, file) for key in lists}
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        MissingFileError: there is no such file.
-        DataError: it cannot be read, or is no JSON.
-    """
+def _read_json(file: Path) -> Any:
     if not file.is_file():
         raise MissingFileError(
             f"expected COCO annotations at {file}, there is no such file; "
-            "set data.root, or data.train_annotations and data.val_annotations"
+            "set data.root, or data.train_images and data.train_annotations, "
+            "data.val_images and data.val_annotations"
         )
     try:
         return json.loads(file.read_bytes())

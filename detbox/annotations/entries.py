@@ -105,6 +105,8 @@ def _flag(value: object) -> bool | None:
 def _row(value: object, length: int | None) -> float | list[float]:
     if length is None:
         return _number(value)
+    if isinstance(value, str):
+        value = re.split(r"[\s,]+", value.strip(" []()"))
     if not isinstance(value, list) or len(value) != length:
         return [math.nan] * length
     return [_number(each) for each in value]

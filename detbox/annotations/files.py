@@ -12,7 +12,7 @@ import numpy as np
 
 from detbox.annotations.findings import found
 from detbox.annotations.packing import with_findings
-from detbox.annotations.spelling import Tree
+from detbox.annotations.spelling import Spelled, Tree
 from detbox.annotations.split import PackedStrings, Split
 from detbox.errors import MissingFileError
 from detbox.messages import printable, typed
@@ -134,20 +134,25 @@ def _safe(prefix: str, name: str) -> str:
 
 
 def _nothing(split: Split, first: str, base: Path, part: str) -> MissingFileError:
+    """The error that no picture is there, with what is there instead and what to type."""
     name, folder = split.source.name, split.folder
-    alike = Tree(base).alike(first) if base.is_dir() else None
-    where = "FOLDER" if alike is None else str((base / alike).parent)
+    alike = Tree(base).alike(first)
+    told = f"there is {alike}" if alike else ""
+    where = "FOLDER"
+    if alike and Spelled.of(alike).name == Spelled.of(first).name:
+        where = str((base / alike).parent)
+    elif alike:
+        told += ", give that name in 'images'"
     advice = (
-        f"{typed(f'data.{part}_images', where)} "
+        f"set {typed(f'data.{part}_images', where)} "
         f"{typed(f'data.{part}_annotations', str(split.source))}"
     )
-    if not folder.is_dir() and alike is None:
+    if not folder.is_dir() and not alike:
         return MissingFileError(
             f"expected the images of {name} in {folder}, there is no such folder; "
-            f"set data.root, or {advice}"
+            f"set data.root, or {advice.removeprefix('set ')}"
         )
-    told = f"there is {alike}; " if alike else ""
     return MissingFileError(
-        f"none of the {split.num_images} images of {name} is in {folder} "
-        f"(first: {printable(first)}); {told}set {advice}, the folder that file names start from"
+        f"none of the {split.num_images} images of {name} is in {folder} (first: "
+        f"{printable(first)}{', ' + told if told else ''}); {advice}, where file names start from"
     )

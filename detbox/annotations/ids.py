@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detbox.annotations.entries import Key, Place, key_of, keys_of
+from detbox.annotations.entries import Key, Place, key_of, keys_of, whole
 from detbox.errors import DataError
-from detbox.messages import shown, some
+from detbox.messages import printable, shown, some
 
 LARGEST = 2**63 - 1
 
@@ -42,9 +43,32 @@ class Ids(NamedTuple):
         unknown = {shown(values[i]): None for i in np.flatnonzero(positions < 0).tolist()}
         if not unknown:
             return ""
-        return (
-            f"{self.reference} {some(list(unknown))}, known are {some(list(map(str, self.known)))}"
-        )
+        return f"{self.reference} {some(list(unknown))}, known are {self._listed()}"
+
+    def refuse_shifted(self, values: Sequence[Any], positions: np.ndarray, file: Path) -> None:
+        """Annotations that count from another number on than the list does.
+
+        Their unknown ids would be dropped, and all others taken for the next image or class.
+
+        Raises:
+            DataError: some ids are unknown, and all are known when one is added or taken away.
+        """
+        if (positions >= 0).all():
+            return
+        used = {whole(value) if isinstance(value, int | float | str) else None for value in values}
+        for shift in (1, -1):
+            if all(number is not None and number + shift in self.known for number in used):
+                unknown = sorted({shown(each) for each in used if each not in self.known})
+                raise DataError(
+                    f"{file}: {self.reference} {some(unknown)} is not among {self._listed()}, but "
+                    f"all annotations fit with {shift:+d}: they count from another number; "
+                    "renumber one of the two lists"
+                )
+
+    def _listed(self) -> str:
+        """The known ids, and what is called so."""
+        names = {position: printable(name) for name, position in self.names()}
+        return some([f"{shown(key)} ({names[at]})" for key, at in self.known.items()])
 
     def _called(self) -> dict[str, int]:
         """Name -> position, of the names that are one entry's alone."""

@@ -47,7 +47,7 @@ class Objects(NamedTuple):
     boxes: np.ndarray
     """(A, 4) float64 left, top, width, height in pixels; not finite where there is no box"""
     areas: np.ndarray
-    """(A,) float64 square pixels; not finite: that of the box"""
+    """(A,) float64 square pixels; negative or not finite: that of the box"""
     crowd: np.ndarray
     """(A,) bool"""
     ids: np.ndarray
@@ -109,7 +109,7 @@ def pack(
         starts=np.searchsorted(kept.owners, np.arange(len(images.ids) + 1)),
         labels=kept.labels.astype(np.int32),
         boxes=kept.boxes,
-        areas=np.where(np.isfinite(kept.areas), kept.areas, kept.boxes[:, 2] * kept.boxes[:, 3]),
+        areas=np.where(kept.areas >= 0, kept.areas, kept.boxes[:, 2] * kept.boxes[:, 3]),
         crowd=kept.crowd,
         learnt=learnt[order],
         findings=(*lost, *dropped, *left_out, *_clipped(objects, images, learnt), *empty),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from detbox.annotations.formats import Format, Source
 from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
 from detbox.errors import DataError, MissingFileError
+from detbox.messages import some
 from detbox.registry import FORMATS
 
 OTHER = {"train": "val", "val": "train"}
@@ -95,10 +97,21 @@ class Folder:
         layouts = "; or ".join(format.places for format in self._formats())
         return DataError(
             f"data={self._format or 'folder'} needs data.root=FOLDER with {layouts}"
-            + (f"; {root} has none of them" if root else "")
+            + (f"; {root} has none of them{_documents(root)}" if root else "")
             + "; or name data.train_images, data.train_annotations, data.val_images and "
             "data.val_annotations"
         )
+
+
+def _documents(root: Path) -> str:
+    """What else there is that could be annotations, for a message."""
+    found = [
+        os.path.relpath(os.path.join(folder, file), root)
+        for folder, _, files in os.walk(root)
+        for file in files
+        if file.lower().endswith(".json")
+    ]
+    return f", but {some(sorted(found), 4)}" if found else ""
 
 
 def _undivided(whole: Split, root: Path) -> Split:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from detbox.errors import CheckpointError
 from detbox.structures import LabelSpace
@@ -39,18 +38,17 @@ def official_label_space(num_classes: int) -> LabelSpace:
     return LabelSpace(tuple(f"class {i}" for i in range(num_classes)), tuple(range(num_classes)))
 
 
-def given_label_space(categories: Sequence[dict[str, Any]], num_classes: int) -> LabelSpace:
-    """The label space of an annotation file's `categories`, as a head of so many rows counts them.
+def given_label_space(space: LabelSpace, num_classes: int) -> LabelSpace:
+    """The classes of an annotation file, as a head of so many rows counts them.
 
     Args:
-        categories: of a COCO annotation file.
+        space: classes of the file.
         num_classes: rows of the head; as many as categories, or the official codes' largest id
             plus one.
 
     Raises:
         ValueError: the head has another number of rows.
     """
-    space = LabelSpace.from_categories(categories)
     if num_classes == len(space):
         return space
     largest = max(space.category_ids, default=0)

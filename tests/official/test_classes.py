@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from detbox.official.classes import COCO, given_label_space, official_label_space
+from detbox.structures import LabelSpace
 
 
 def test_heads_of_91_rows_keep_cocos_ids() -> None:
@@ -36,9 +37,9 @@ def test_other_heads_are_numbered() -> None:
 
 
 def test_given_categories_fit_by_count_or_by_id() -> None:
-    categories = [{"id": 3, "name": "cat"}, {"id": 1, "name": "dog"}]
-    assert given_label_space(categories, 2).names == ("dog", "cat")
-    by_id = given_label_space(categories, 4)
+    given = LabelSpace(("dog", "cat"), (1, 3))
+    assert given_label_space(given, 2).names == ("dog", "cat")
+    by_id = given_label_space(given, 4)
     assert by_id.names == ("unused 0", "dog", "unused 2", "cat")
     with pytest.raises(ValueError, match=r"tells 7 classes apart, .*expected 2 or 4"):
-        given_label_space(categories, 7)
+        given_label_space(given, 7)
