@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from detbox.build import build_dataset, build_detector, build_postprocess
-from detbox.data.images import AUTOMATIC, Reading, UnreadableImageError, read
+from detbox.data.images import AUTOMATIC, LeastSize, Picture, Reading, UnreadableImageError, read
 from detbox.data.transforms import Display
 from detbox.data.troubles import FileTroubles
 from detbox.errors import DataError, MissingFileError, SettingError
@@ -96,29 +96,35 @@ class Predictor:
         sources = [source] if isinstance(source, (str, Path, Image.Image, np.ndarray)) else source
         found: list[Detections] = []
         for start in range(0, len(sources), batch_size):
-            batch = [self.read(each) for each in sources[start : start + batch_size]]
+            batch = [
+                self.read(each, self.display.size) for each in sources[start : start + batch_size]
+            ]
             found.extend(self.detect(batch, threshold))
         self.troubles.report()
         return found
 
-    def read(self, source: Source) -> Tensor:
-        """A picture as uint8 RGB (3, H, W); each kind of trouble is told once.
+    def read(self, source: Source, least: LeastSize | None = None) -> Picture:
+        """A picture; each kind of trouble is told once.
+
+        Args:
+            source: as `predict` takes it.
+            least: what will be seen of it; None: all.
 
         Raises:
             UnreadableImageError: a file is missing or broken.
         """
-        picture = read(source, self.reading)
+        picture = read(source, self.reading, least)
         name = str(source) if isinstance(source, (str, Path)) else type(source).__name__
         for trouble in picture.troubles:
             self.troubles.add(trouble, name)
-        return picture.pixels
+        return picture
 
     @torch.no_grad()
-    def detect(self, pictures: Sequence[Tensor], threshold: float = 0.0) -> list[Detections]:
-        """Find the objects of one batch of uint8 RGB tensors, each (3, H, W)."""
-        shown = stacked([self.display.pixels(picture) for picture in pictures])
+    def detect(self, pictures: Sequence[Picture], threshold: float = 0.0) -> list[Detections]:
+        """Find the objects of one batch of pictures, in pixels of their files."""
+        shown = stacked([self.display.pixels(each.pixels, each.size) for each in pictures])
         images = ImageBatch(*(tensor.to(self.device) for tensor in shown))
-        sizes = torch.tensor([picture.shape[-2:] for picture in pictures], device=self.device)
+        sizes = torch.tensor([picture.size for picture in pictures], device=self.device)
         found = self.postprocess(self.detector(images, None).prediction, sizes)
         return [self._finish(detections, threshold) for detections in found]
 
@@ -206,14 +212,15 @@ def predict_to_folder(
     progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
     for source, name in zip(progress, targets, strict=True):
         try:
-            pixels = predictor.read(source)
+            picture = predictor.read(source)
         except UnreadableImageError as error:
             skipped.append({"file": str(source), "reason": str(error)})
             continue
-        (found,) = predictor.detect([pixels], threshold)
+        pixels = picture.pixels
+        (found,) = predictor.detect([picture], threshold)
         zoom = max(1, LEGIBLE_SIDE // max(pixels.shape[-2:]))
-        picture = draw(pixels, found, predictor.names, threshold=threshold, zoom=zoom)
-        picture.save(folder / name, quality=95, subsampling=0)
+        drawn = draw(pixels, found, predictor.names, threshold=threshold, zoom=zoom)
+        drawn.save(folder / name, quality=95, subsampling=0)
         pictures.append(folder / name)
         images.append(_entry(source, name, pixels, found, predictor.label_space))
     predictor.troubles.report()

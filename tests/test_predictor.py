@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import detbox
 from detbox import predictor as predictor_module
+from detbox.data import images
 from detbox.data.transforms import Display
 from detbox.postprocess import Postprocess
 from detbox.predictor import Predictor, Source, find_images, load, predict_to_folder
@@ -252,6 +253,17 @@ def test_sources_are_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="among their sources"):
         predict_to_folder(predictor(), [path], tmp_path)
     assert path.read_bytes() == before
+
+
+def test_boxes_of_a_picture_that_is_read_reduced_are_those_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(grey(10, 640, 400)).save(tmp_path / "a.jpg")
+    whole = predictor().predict(tmp_path / "a.jpg")
+    monkeypatch.setattr(images, "LARGE", 1000)
+    found = predictor().predict(tmp_path / "a.jpg")
+    assert torch.equal(found[0].boxes, whole[0].boxes)
+    assert found[0].boxes[0].tolist() == [160, 100, 480, 300]
 
 
 def test_a_run_reads_pictures_in_prediction_as_it_did_in_training(checkpoint: Path) -> None:

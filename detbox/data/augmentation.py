@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import torch
 
-from detbox.data.transforms import View, view
+from detbox.data.images import LeastSize
+from detbox.data.transforms import View, fitted_size, view
 from detbox.errors import SettingError
 from detbox.registry import AUGMENTATIONS
 
@@ -17,11 +20,14 @@ AUGMENT = 1
 """random stream of the pictures, beside those of order and replacement"""
 FIRST = ("flip", "crop", "resize", "jitter")
 """steps that draw from one stream after the other, so that their pictures stay what they were"""
+SIDES = "short_sides"
+"""setting of the steps that resize"""
 
 Key = tuple[int, int, int]
 
 
 class _Step(NamedTuple):
+    name: str
     apply: Callable[[View, np.random.Generator], View]
     stream: tuple[int, ...]
     """equal: the next draws of the same generator"""
@@ -43,6 +49,8 @@ class Augmentation:
         self, steps: Sequence[Any], known: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         self._steps = list(_steps(steps, known or {}))
+        self.least = _least(self._steps)
+        """below which size of a picture the steps would see less; None: that is not known"""
         grey = torch.full((3, 8, 8), 128, dtype=torch.uint8)
         # Steps refuse settings themselves, so that is tried before a training begins.
         self(view(grey, torch.zeros(1, dtype=torch.int64), torch.full((1, 4), 0.5)), (0, 0, 0))
@@ -55,6 +63,15 @@ class Augmentation:
                 streams[step.stream] = np.random.default_rng((*key, AUGMENT, *step.stream))
             view = step.apply(view, streams[step.stream])
         return view
+
+
+def _least(steps: Sequence[_Step]) -> LeastSize | None:
+    """Known of the steps of detbox, if `resize` bounds what the others leave."""
+    if not {"resize"} <= {step.name for step in steps} <= set(FIRST):
+        return None
+    parameters = [inspect.signature(step.apply).parameters for step in steps]
+    sides = [side for own in parameters if SIDES in own for side in own[SIDES].default]
+    return partial(fitted_size, short=max(sides)) if sides else None
 
 
 def _steps(steps: Sequence[Any], known: Mapping[str, Mapping[str, Any]]) -> Iterator[_Step]:
@@ -70,4 +87,4 @@ def _steps(steps: Sequence[Any], known: Mapping[str, Mapping[str, Any]]) -> Iter
         apply = AUGMENTATIONS.bind_typed({**known.get(name, {}), **settings})
         own = () if name in FIRST else (crc32(name.encode()), names.count(name))
         names.append(name)
-        yield _Step(apply, own)
+        yield _Step(name, apply, own)

@@ -10,7 +10,7 @@ from detbox.annotations.split import Split
 from detbox.data.augmentation import Augmentation
 from detbox.data.dataset import DataSet, Loading
 from detbox.data.folder import Folder, Named
-from detbox.data.images import Reading
+from detbox.data.images import AUTOMATIC, Reading
 from detbox.data.paths import InsidePath, OwnPath
 from detbox.data.pixel_range import PixelRange
 from detbox.data.shapes import ensure_shapes
@@ -37,6 +37,7 @@ def folder(
     eval_size: int = 800,
     max_size: int = 1333,
     pixel_range: str = "auto",
+    max_pixels: int = AUTOMATIC.max_pixels,
     crop: bool = True,
     crop_from: tuple[int, ...] = (400, 500, 600),
     crop_sizes: tuple[int, ...] = (384, 600),
@@ -52,6 +53,7 @@ def folder(
     `total_batch` is that of an optimizer step, over devices, nodes and accumulated batches.
     `pixel_range` says what is black and white where pictures store more than 8 bits: a number of
     bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to its largest value.
+    `max_pixels` is the limit of a file.
     """
     named = {
         "train": Named(train_images, train_annotations),
@@ -68,7 +70,7 @@ def folder(
         Display(eval_size, max_size).checked(),
         partial(Augmentation, augment, known),
         Loading(batch_size, eval_batch_size, workers, total_batch).checked(),
-        reading=Reading(PixelRange.parse(pixel_range)),
+        reading=Reading(PixelRange.parse(pixel_range), max_pixels).checked(),
         advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
     )
 

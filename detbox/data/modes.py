@@ -7,6 +7,7 @@ black where 10 or 12 bits are stored. Its two readings of byte order give high a
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
@@ -21,8 +22,8 @@ WHITE_IS_ZERO, UNSIGNED = 0, 1
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 HIGH_OF_16_BITS = 64
 """least high byte that says that all 16 bits are in use"""
-UNPREMULTIPLIED = {"RGBa": "RGBA", "La": "LA", "P": "RGBA", "PA": "RGBA"}
-"""modes that Pillow brings to RGB by way of another, or warns about on the direct one"""
+ON_THE_WAY = {"RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
+"""modes that Pillow brings to RGB by way of another"""
 
 
 def eight_bits(
@@ -46,12 +47,18 @@ def eight_bits(
         turned = _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode.startswith("I")
         return Image.fromarray(255 - grey.pixels if turned else grey.pixels), grey
     codec = _colour_codec(image)
+    image.load()
     if codec and again and (scaled := _sixteen_bits(image, codec, pixel_range, again)):
         return Image.fromarray(scaled.pixels), scaled
-    if image.mode in UNPREMULTIPLIED:
-        image = image.convert(UNPREMULTIPLIED[image.mode])
+    if image.mode in ON_THE_WAY:
+        image = image.convert(ON_THE_WAY[image.mode])
     wanted = "L" if image.mode in ("1", "L", "LA") else "RGB"
-    return image if image.mode == wanted else image.convert(wanted), None
+    if image.mode == wanted:
+        return image, None
+    with warnings.catch_warnings():
+        # Of transparent palettes, whose colours are right all the same.
+        warnings.simplefilter("ignore", UserWarning)
+        return image.convert(wanted), None
 
 
 def _stored(image: Image.Image) -> tuple[np.ndarray, float | None]:

@@ -21,7 +21,7 @@ from detbox.data.sampling import (
     training_steps,
 )
 from detbox.data.sharing import StepBatch, share
-from detbox.errors import DataError
+from detbox.errors import DataError, SettingError
 from detbox.messages import some
 from detbox.structures import LabelSpace
 
@@ -84,9 +84,16 @@ class DataModule(pl.LightningDataModule):
             accumulated: batches per optimizer step.
 
         Raises:
-            SettingError: `data.total_batch` cannot be shared by them.
+            SettingError: `data.total_batch` cannot be shared by them, or a batch is larger than
+                the training split.
         """
         step = share(self.dataset.loading, processes, accumulated)
+        if step.pictures > self.train.num_images:
+            raise SettingError(
+                f"a batch of {step.pictures} pictures is more than the {self.train.num_images} of "
+                f"{self.train.source.name}; try data.batch_size={self.train.num_images}"
+                + (" data.total_batch=null" if self.dataset.loading.total_batch else "")
+            )
         loading = self.dataset.loading._replace(batch_size=step.pictures)
         self.dataset = replace(self.dataset, loading=loading)
         return step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch.utils.data import Dataset
 from detbox.annotations.split import Split
 from detbox.data import transforms
 from detbox.data.augmentation import Augmentation
-from detbox.data.images import AUTOMATIC, Reading, UnreadableImageError, decode
+from detbox.data.images import AUTOMATIC, Picture, Reading, UnreadableImageError, decode
 from detbox.errors import DataError
 
 REPLACE = 2
 """random stream of what takes the place of unreadable files, beside that of the pictures"""
 ATTEMPTS = 100
 GREY = 128
+REPLACED = "left out of training, grey in evaluation"
 
 
 class Sample(NamedTuple):
@@ -59,13 +61,20 @@ class TrainingSet(Dataset[Sample]):
         replacements = np.random.default_rng((self.seed, epoch, index, REPLACE))
         for _ in range(ATTEMPTS):
             try:
-                view, own = _read(self.split, index, self.reading)
+                picture = decode(
+                    self.split.path(index),
+                    self.split.size(index),
+                    self.reading,
+                    self.augmentation.least,
+                )
             except UnreadableImageError as error:
-                troubles.append((_reason(error), self.split.names[index]))
+                troubles.append((f"{error.reason}, {REPLACED}", self.split.names[index]))
                 index = int(replacements.integers(self.split.num_images))
                 continue
+            view = transforms.view(picture.pixels, *self.split.objects(index))
             view = self.augmentation(view, (self.seed, epoch, index))
-            return _sample(self.split, index, view, (*troubles, *own))
+            troubles.extend((trouble, self.split.names[index]) for trouble in picture.troubles)
+            return _sample(self.split, index, view, troubles)
         raise DataError(
             f"{ATTEMPTS} images in a row are unreadable in {self.split.folder} "
             f"(last: {troubles[-1][1]}); restore the files"
@@ -85,32 +94,23 @@ class EvaluationSet(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of (epoch, index), the same in every epoch."""
         _, index = key
+        annotated = self.split.size(index)
         try:
-            view, troubles = _read(self.split, index, self.reading)
+            picture = decode(self.split.path(index), annotated, self.reading, self.display.size)
         except UnreadableImageError as error:
-            grey = torch.full((3, *self.split.size(index)), GREY, dtype=torch.uint8)
-            view = transforms.view(grey, *self.split.objects(index))
-            troubles = ((_reason(error), self.split.names[index]),)
-        return _sample(self.split, index, self.display.fit(view), troubles)
-
-
-def _read(
-    split: Split, index: int, reading: Reading
-) -> tuple[transforms.View, tuple[tuple[str, str], ...]]:
-    picture = decode(split.path(index), split.size(index), reading)
-    view = transforms.view(picture.pixels, *split.objects(index))
-    return view, tuple((trouble, split.names[index]) for trouble in picture.troubles)
-
-
-def _reason(error: UnreadableImageError) -> str:
-    missing = isinstance(error.__cause__, FileNotFoundError)
-    return f"{'missing' if missing else 'undecodable'}, left out of training, grey in evaluation"
+            # As large as it is shown: a typing error in the annotations could ask for gigabytes.
+            size = self.display.size(*annotated)
+            grey = torch.full((3, *size), GREY, dtype=torch.uint8)
+            picture = Picture(grey, annotated, (f"{error.reason}, {REPLACED}",))
+        view = transforms.view(picture.pixels, *self.split.objects(index))
+        troubles = [(trouble, self.split.names[index]) for trouble in picture.troubles]
+        return _sample(self.split, index, self.display.fit(view, picture.size), troubles)
 
 
 def _sample(
-    split: Split, index: int, view: transforms.View, troubles: tuple[tuple[str, str], ...]
+    split: Split, index: int, view: transforms.View, troubles: Sequence[tuple[str, str]]
 ) -> Sample:
     pixels = view.image.as_subclass(Tensor)
     labels = view.labels.as_subclass(Tensor)
     image_id = int(split.image_ids[index])
-    return Sample(pixels, labels, view.shares(), image_id, split.size(index), troubles)
+    return Sample(pixels, labels, view.shares(), image_id, split.size(index), tuple(troubles))

@@ -7,11 +7,9 @@ A step is a function of a view and a random generator; its keyword-only paramete
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from detbox.data.transforms import View, boxes_of, resized, whwh
+from detbox.data.transforms import View, Window, fitted_size, resized, window_of
 from detbox.errors import SettingError
 from detbox.registry import AUGMENTATIONS
 
@@ -58,8 +56,9 @@ def crop(
     _check_sides("crop_from", short_sides)
     if random.random() >= share:
         return view
-    view = resized(view, int(random.choice(short_sides)))
-    return _window(view, sides, random)
+    height, width = view.image.shape[-2:]
+    size = fitted_size(height, width, int(random.choice(short_sides)))
+    return window_of(view, size, _window(size, sides, random))
 
 
 @AUGMENTATIONS.register("resize")
@@ -88,18 +87,14 @@ def jitter(view: View, random: np.random.Generator, *, share: float = 0.2) -> Vi
     return view._replace(image=image)
 
 
-def _window(view: View, sides: tuple[int, ...], random: np.random.Generator) -> View:
-    height, width = view.image.shape[-2:]
+def _window(size: tuple[int, int], sides: tuple[int, ...], random: np.random.Generator) -> Window:
+    height, width = size
     low, high = sides
     new_width = int(random.integers(min(low, width), min(high, width) + 1))
     new_height = int(random.integers(min(low, height), min(high, height) + 1))
     top = int(random.integers(height - new_height + 1))
     left = int(random.integers(width - new_width + 1))
-    image = F.crop(view.image, top, left, new_height, new_width)
-    corners = view.boxes.as_subclass(Tensor) - torch.tensor([left, top, left, top])
-    corners = corners.clamp(min=0).minimum(whwh(new_height, new_width))
-    kept = (corners[:, 2:] > corners[:, :2]).all(1)
-    return View(image, boxes_of(corners[kept], new_height, new_width), view.labels[kept])
+    return top, left, new_height, new_width
 
 
 def _check_share(name: str, share: float) -> None:

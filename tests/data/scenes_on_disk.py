@@ -16,6 +16,12 @@ def scene() -> np.ndarray:
     return (ramp * 255 + 0.5).astype(np.uint8)
 
 
+def colour_scene() -> np.ndarray:
+    """The scene in three colours, (64, 96, 3) uint8."""
+    grey = scene()
+    return np.stack((grey, grey[::-1], grey[:, ::-1]), -1)
+
+
 def spread(bits: int) -> np.ndarray:
     """The scene over the full scale of so many bits, float64."""
     return np.rint(scene() * ((2.0**bits - 1) / 255))

@@ -27,6 +27,22 @@ def picture() -> View:
     return view(pixels.to(torch.uint8), torch.tensor([0, 1]), boxes)
 
 
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [
+        ({}, (50, 100)),
+        ({"train_sizes": (32, 70)}, (70, 140)),
+        ({"augment": ("flip", "crop")}, None),
+        ({"augment": ("test_shade", "resize")}, None),
+    ],
+)
+def test_what_is_seen_of_a_picture_is_known_of_the_own_steps(
+    fields: dict[str, Any], least: tuple[int, int] | None
+) -> None:
+    size = augmentation(**fields).least
+    assert (size and size(1000, 2000)) == least
+
+
 VARIED = {"flip": 0.5, "crop": True, "train_sizes": (40, 64, 90), "jitter": 0.2}
 DRAWN = [
     (104, 64, 40.0, 0.0),

@@ -91,6 +91,14 @@ def test_two_fitting_splits_must_be_chosen_from(root: Path) -> None:
         _ = build(root).train
 
 
+def test_a_batch_larger_than_the_split_is_said_and_not_tried(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"batch of 12 .* the 11 .*try data\.batch_size=11$"):
+        build(root, batch_size=12).share(1, 1)
+    with pytest.raises(ValueError, match=r"batch_size=11 data\.total_batch=null"):
+        build(root, total_batch=24).share(2, 1)
+    assert build(root, batch_size=11).share(2, 1).total == 22
+
+
 def test_wrong_folders_say_what_to_set(root: Path) -> None:
     with pytest.raises(ValueError, match=r"needs data\.root"):
         _ = build().label_space

@@ -7,9 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from detbox.data.images import OTHER_SIZE, TRUNCATED, UnreadableImageError, decode, read_image
+from detbox.data import images
+from detbox.data.images import (
+    OTHER_SIZE,
+    TRUNCATED,
+    Reading,
+    TooLargeImageError,
+    UnreadableImageError,
+    decode,
+    read_image,
+)
+from detbox.data.transforms import Display
 
 
 @pytest.fixture
@@ -119,6 +129,59 @@ def test_arrays_of_another_kind_are_refused() -> None:
     for array in arrays:
         with pytest.raises(ValueError, match="expected an RGB array"):
             read_image(array)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_pictures_are_read_reduced_and_cover_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, orientation: int
+) -> None:
+    pixels = np.add.outer(np.sin(np.arange(413) / 30), np.cos(np.arange(587) / 40))
+    pixels = np.repeat(((pixels + 2) * 63).astype(np.uint8)[..., None], 3, -1)
+    path = with_orientation(Image.fromarray(pixels), tmp_path / name, orientation)
+    display = Display(60, 80)
+    whole = decode(path, least=display.size)
+    monkeypatch.setattr(images, "LARGE", 1000)
+    reduced = decode(path, least=display.size)
+    assert reduced.size == whole.size == tuple(whole.pixels.shape[1:])
+    assert reduced.pixels.numel() * 4 < whole.pixels.numel()
+    first, second = (display.pixels(each.pixels, each.size).int() for each in (whole, reduced))
+    assert (first - second).abs().max() <= 3
+
+
+def test_files_above_the_limit_are_refused_with_their_size_and_the_setting(tmp_path: Path) -> None:
+    Image.new("1", (60, 50)).save(tmp_path / "a.png")
+    with pytest.raises(TooLargeImageError, match=r"60 x 50.*data\.max_pixels=2999.*raise that"):
+        decode(tmp_path / "a.png", reading=Reading(max_pixels=2999))
+    assert decode(tmp_path / "a.png", reading=Reading(max_pixels=3000)).size == (50, 60)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_the_smallest_pictures_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png")[:, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_a_broken_pillow_image_is_refused_as_its_file_is(tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with (
+        Image.open(tmp_path / "a.png") as image,
+        pytest.raises(UnreadableImageError, match="Pillow image is undecodable"),
+    ):
+        read_image(image)
+
+
+def test_pillow_keeps_the_settings_of_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4321)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(UnreadableImageError):
+        decode(tmp_path / "a.png")
+    assert Image.MAX_IMAGE_PIXELS == 4321
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_pixels_lie_channels_last(picture: Image.Image) -> None:

@@ -195,6 +195,14 @@ def test_evaluation_still_counts_unreadable_files(
     assert "val: 0002.png: missing" in caplog.text
 
 
+def test_a_missing_file_costs_what_would_be_shown_of_it(split: Split) -> None:
+    split.sizes[2] = 10**6, 2 * 10**6
+    split.path(2).unlink()
+    sample = EvaluationSet(split, DISPLAY)[0, 2]
+    assert tuple(sample.pixels.shape) == (3, 48, 96)
+    assert sample.size == (10**6, 2 * 10**6)
+
+
 def test_files_of_a_kind_are_counted_at_the_end_of_the_pass(
     split: Split, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from detbox.boxes import to_xyxy
-from detbox.data.transforms import View, fitted_size, view
+from detbox.data import transforms
+from detbox.data.augmentation import Augmentation
+from detbox.data.transforms import View, fitted_size, view, window_of
 
 
 def rectangle(height: int, width: int, xyxy: tuple[int, int, int, int]) -> View:
@@ -71,6 +73,46 @@ def test_crops_drop_objects_that_are_cut_away() -> None:
         assert len(after.labels) == len(after.boxes)
         lost += not len(after.labels)
     assert 5 < lost < 40
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(data=st.data())
+def test_windows_cut_before_enlarging_are_those_cut_after_it(data: st.DataObject) -> None:
+    sides = [data.draw(st.integers(1, 90)) for _ in range(2)]
+    size = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300))
+    height, width = (data.draw(st.integers(1, side)) for side in size)
+    top, left = (
+        data.draw(st.integers(0, size[0] - height)),
+        data.draw(st.integers(0, size[1] - width)),
+    )
+    pixels = torch.randint(0, 256, (*sides, 3), dtype=torch.uint8).permute(2, 0, 1)
+    before = view(pixels, torch.tensor([0]), torch.tensor([[0.5, 0.4, 0.3, 0.6]]))
+    window = (top, left, height, width)
+    after = window_of(before, size, window)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "LARGE", 0)
+        first = window_of(before, size, window)
+    assert (after.image.int() - first.image.int()).abs().max() <= 2
+    assert torch.equal(after.boxes, first.boxes)
+
+
+def test_strips_cost_their_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    strip = view(
+        torch.zeros(3, 2, 4000, dtype=torch.uint8),
+        torch.tensor([0]),
+        torch.tensor([[0.5, 0.5, 0.9, 1.0]]),
+    )
+
+    cut = Augmentation([{"name": "crop", "share": 1.0}])
+
+    def resized_whole(*_: object) -> View:
+        raise AssertionError("enlarged to millions of pixels")
+
+    monkeypatch.setattr(transforms, "resized_to", resized_whole)
+    for index in range(4):
+        after = cut(strip, (0, 0, index))
+        assert max(after.image.shape) <= 600
+        assert len(after.boxes) <= 1
 
 
 def test_the_same_seed_gives_the_same_picture_whatever_the_global_state() -> None:
