@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from detbox.annotations import Split
 from detbox.figures import Figures
-from detbox.registry import Registry
+from detbox.registry import Builder, Registry
 from detbox.structures import LabelSpace
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 CALLBACKS = Registry("callback")
-Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
 class Stage(IntEnum):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, distributed, nn
 
 from detbox.errors import SettingError
+from detbox.matchers.cost import Matcher
 from detbox.numerics import at_least_float32
 from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets, Term
 
 Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
-Matcher = Callable[[Sequence[PredictionSet], Targets], list[Matches]]
 
 
 class LossTerms(dict[str, Tensor]):

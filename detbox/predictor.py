@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from detbox.build import build_dataset, build_detector, build_postprocess
-from detbox.data.images import AUTOMATIC, LeastSize, Picture, Reading, UnreadableImageError, read
+from detbox.data.images import (
+    AUTOMATIC,
+    ImageLike,
+    LeastSize,
+    Picture,
+    Reading,
+    UnreadableImageError,
+    read,
+)
 from detbox.data.transforms import Display
 from detbox.data.troubles import FileTroubles
 from detbox.errors import DataError, MissingFileError, SettingError
@@ -29,8 +37,6 @@ from detbox.padding import stacked
 from detbox.postprocess import Postprocess, select
 from detbox.runfile import RunCheckpoint
 from detbox.structures import Detections, ImageBatch, LabelSpace
-
-Source: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
 logger = logging.getLogger("detbox")
 
@@ -74,7 +80,7 @@ class Predictor:
 
     def predict(
         self,
-        source: Source | Sequence[Source],
+        source: ImageLike | Sequence[ImageLike],
         *,
         batch_size: int = 4,
         threshold: float = 0.0,
@@ -103,7 +109,7 @@ class Predictor:
         self.troubles.report()
         return found
 
-    def read(self, source: Source, least: LeastSize | None = None) -> Picture:
+    def read(self, source: ImageLike, least: LeastSize | None = None) -> Picture:
         """A picture; each kind of trouble is told once.
 
         Args:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 import detbox
 from detbox import predictor as predictor_module
 from detbox.data import images
+from detbox.data.images import ImageLike
 from detbox.data.transforms import Display
 from detbox.postprocess import Postprocess
-from detbox.predictor import Predictor, Source, find_images, load, predict_to_folder
+from detbox.predictor import Predictor, find_images, load, predict_to_folder
 from detbox.structures import ImageBatch, LabelSpace, Origin, Outputs, PredictionSet, Targets
 
 CPU = torch.device("cpu")
@@ -100,7 +101,7 @@ def test_one_picture_gives_a_list_of_one(tmp_path: Path) -> None:
 
 def test_all_kinds_of_sources_give_the_same(tmp_path: Path) -> None:
     path = save(tmp_path, "a.png")
-    sources: list[Source] = [path, str(path), grey(10), Image.fromarray(grey(10))]
+    sources: list[ImageLike] = [path, str(path), grey(10), Image.fromarray(grey(10))]
     first, *others = predictor().predict(sources)
     for other in others:
         assert torch.equal(first.scores, other.scores)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detbox.backbones.checkpointing import RecomputedStage
-from detbox.backbones.own import Levels, OwnBackbone, freeze_stages, rates
+from detbox.backbones.own import CommonSettings, OwnBackbone, freeze_stages, rates
 from detbox.backbones.settings import check_drop_path
 from detbox.padding import enlarged
 from detbox.registry import BACKBONES
@@ -101,10 +101,10 @@ class BiT(OwnBackbone):
     model = "bit"
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
-    rules = FLAX
+    substitutions = FLAX
     further = MappingProxyType({"Google's release": GOOGLE, "timm model": TIMM})
 
-    def __init__(self, chosen: Levels, *, drop_path: float, checkpointing: bool) -> None:
+    def __init__(self, chosen: CommonSettings, *, drop_path: float, checkpointing: bool) -> None:
         super().__init__(WIDTHS, chosen)
         self.stem = _conv(3, STEM_WIDTH, 7, 2)
         # timm's resnetv2 pads the map with zeros before this pool; the JAX code does not.
@@ -152,7 +152,7 @@ def bit_r50(
         ValueError: a stride or frozen stage that there is not, or a bad `pretrained`.
     """
     check_drop_path(drop_path)
-    chosen = Levels(strides, weights, pretrained)
+    chosen = CommonSettings(strides, weights, pretrained)
     backbone = BiT(chosen, drop_path=drop_path, checkpointing=checkpointing)
     freeze_stages(backbone, frozen_stages)
     return backbone

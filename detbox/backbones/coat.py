@@ -21,7 +21,7 @@ from detbox.backbones.factorised import (
     join_tokens,
     split_tokens,
 )
-from detbox.backbones.own import Levels, OwnBackbone, freeze_stages
+from detbox.backbones.own import CommonSettings, OwnBackbone, freeze_stages
 from detbox.backbones.settings import check_drop_path
 from detbox.errors import SettingError
 from detbox.messages import listed
@@ -105,7 +105,7 @@ class CoaT(OwnBackbone):
     """
 
     model = "coat"
-    rules = (
+    substitutions = (
         (r"^stages\.(\d)\.patch\.", r"patch_embed\1.proj."),
         (r"^stages\.(\d)\.norm\.", r"patch_embed\1.norm."),
         (r"^stages\.(\d)\.class_token$", r"cls_token\1"),
@@ -132,7 +132,7 @@ class CoaT(OwnBackbone):
         depths: Sequence[int],
         mlp_ratios: Sequence[int],
         parallel_depth: int,
-        chosen: Levels,
+        chosen: CommonSettings,
         *,
         drop_path: float,
         checkpointing: bool,
@@ -211,7 +211,7 @@ def coat(
     check_stages(widths, depths=depths, mlp_ratios=mlp_ratios)
     check_drop_path(drop_path)
     check_parallel(parallel_depth, widths, mlp_ratios)
-    chosen = Levels(strides, weights, pretrained)
+    chosen = CommonSettings(strides, weights, pretrained)
     backbone = CoaT(
         widths,
         depths,

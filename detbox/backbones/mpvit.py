@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detbox.backbones.factorised import OFFICIAL, FactorisedStack, check_stages, initialise
 from detbox.backbones.own import (
-    Levels,
+    CommonSettings,
     OwnBackbone,
     freeze_stages,
     rates,
@@ -103,7 +103,7 @@ class MPViT(OwnBackbone):
     """
 
     model = "mpvit"
-    rules = (
+    substitutions = (
         (r"^stem\.(\d)\.norm\.", r"stem.\1.bn."),
         (
             r"^stages\.(\d)\.patches\.(\d)\.",
@@ -142,7 +142,7 @@ class MPViT(OwnBackbone):
         depths: Sequence[int],
         paths: Sequence[int],
         mlp_ratio: int,
-        levels: Levels,
+        levels: CommonSettings,
         *,
         drop_path: float,
         checkpointing: bool,
@@ -216,7 +216,7 @@ def mpvit(
         depths,
         paths,
         mlp_ratio,
-        Levels(strides, weights, pretrained),
+        CommonSettings(strides, weights, pretrained),
         drop_path=drop_path,
         checkpointing=checkpointing,
     )

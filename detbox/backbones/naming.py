@@ -8,16 +8,16 @@ from collections.abc import Iterable
 COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 """ends of names of tensors that are not learnt"""
 
-Rules = tuple[tuple[str, str], ...]
+Substitutions = tuple[tuple[str, str], ...]
 """patterns and what stands for them, applied one after the other as `re.sub` does"""
 
 Names = dict[str, tuple[str, ...]]
 """our name -> names in a file, several where it repeats a tensor"""
 
 
-def renamed(name: str, rules: Rules) -> str:
-    """A name after all rules."""
-    for pattern, replacement in rules:
+def renamed(name: str, substitutions: Substitutions) -> str:
+    """A name after all of them."""
+    for pattern, replacement in substitutions:
         name = re.sub(pattern, replacement, name)
     return name
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from detbox.backbones.freezing import ALL, freeze, names_up_to
-from detbox.backbones.naming import COMPUTED, Names, Rules, renamed
+from detbox.backbones.naming import COMPUTED, Names, Substitutions, renamed
 from detbox.backbones.protocol import BackboneModule
 from detbox.backbones.settings import check_pretrained
 from detbox.errors import SettingError
@@ -18,7 +18,7 @@ STRIDES = (4, 8, 16, 32)
 """of the four stages, in input pixels per cell"""
 
 
-class Levels(NamedTuple):
+class CommonSettings(NamedTuple):
     """Which maps a backbone returns, and where its weights come from."""
 
     strides: Sequence[int]
@@ -42,15 +42,15 @@ class OwnBackbone(BackboneModule):
         ValueError: a stride that no stage has, or a bad `pretrained`.
     """
 
-    rules: ClassVar[Rules]
+    substitutions: ClassVar[Substitutions]
     """our names -> official ones, of the authors' release"""
-    further: ClassVar[Mapping[str, Rules]] = {}
+    further: ClassVar[Mapping[str, Substitutions]] = {}
     """our names -> those in further namings of weights files, by a name for messages"""
-    copies: ClassVar[Rules] = ()
+    copies: ClassVar[Substitutions] = ()
     """Prefixes of official names -> prefixes under which the authors repeat the tensor. `{module}`
     stands for the number of each child of a module of ours."""
 
-    def __init__(self, channels: Sequence[int], chosen: Levels) -> None:
+    def __init__(self, channels: Sequence[int], chosen: CommonSettings) -> None:
         super().__init__()
         strides = list(chosen.strides)
         if not strides or not set(strides) <= set(STRIDES) or strides != sorted(set(strides)):
@@ -85,8 +85,8 @@ class OwnBackbone(BackboneModule):
     def namings(self) -> dict[str, Names]:
         """Its own names, the authors' and further ones."""
         further: dict[str, Names] = {
-            naming: {name: (renamed(name, rules),) for name in self.state_dict()}
-            for naming, rules in self.further.items()
+            naming: {name: (renamed(name, substitutions),) for name in self.state_dict()}
+            for naming, substitutions in self.further.items()
         }
         return {**super().namings(), "authors' release": self._release(), **further}
 
@@ -94,7 +94,7 @@ class OwnBackbone(BackboneModule):
         return {name: self._official(name) for name in self.state_dict()}
 
     def _official(self, name: str) -> tuple[str, ...]:
-        name = renamed(name, self.rules)
+        name = renamed(name, self.substitutions)
         names = [name]
         for pattern, template in self.copies:
             if match := re.match(pattern, name):

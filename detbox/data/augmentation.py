@@ -23,7 +23,7 @@ FIRST = ("flip", "crop", "resize", "jitter")
 SIDES = "short_sides"
 """setting of the steps that resize"""
 
-Key = tuple[int, int, int]
+RandomKey = tuple[int, int, int]
 
 
 class _Step(NamedTuple):
@@ -55,7 +55,7 @@ class Augmentation:
         # Steps refuse settings themselves, so that is tried before a training begins.
         self(view(grey, torch.zeros(1, dtype=torch.int64), torch.full((1, 4), 0.5)), (0, 0, 0))
 
-    def __call__(self, view: View, key: Key) -> View:
+    def __call__(self, view: View, key: RandomKey) -> View:
         """The picture of (seed, epoch, index)."""
         streams: dict[tuple[int, ...], np.random.Generator] = {}
         for step in self._steps:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from detbox.data.transforms import LARGE
 from detbox.errors import DataError, DetboxError, SettingError
 
 logger = logging.getLogger("detbox")
+
+ImageLike: TypeAlias = "str | Path | Image.Image | np.ndarray"
+"""whatever a picture is read from"""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,9 +114,7 @@ MOST_PER_BYTE = 1100
 """pixels; zlib packs no more of 8 bits, and JPEG at most 512"""
 
 
-def read_image(
-    source: str | Path | Image.Image | np.ndarray, reading: Reading = AUTOMATIC
-) -> Tensor:
+def read_image(source: ImageLike, reading: Reading = AUTOMATIC) -> Tensor:
     """A picture as uint8 RGB, (3, H, W), turned upright where EXIF says so.
 
     Args:
@@ -131,9 +132,7 @@ def read_image(
 
 
 def read(
-    source: str | Path | Image.Image | np.ndarray,
-    reading: Reading = AUTOMATIC,
-    least: LeastSize | None = None,
+    source: ImageLike, reading: Reading = AUTOMATIC, least: LeastSize | None = None
 ) -> Picture:
     """A picture from wherever it is, upright, with its troubles.
 

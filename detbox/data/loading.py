@@ -17,7 +17,7 @@ from detbox.padding import stacked
 from detbox.structures import Batch, ImageBatch, Targets
 
 
-class Position(TypedDict):
+class LoaderState(TypedDict):
     """Where a loader stands; goes into the checkpoint."""
 
     epoch: int
@@ -66,16 +66,16 @@ class Loader:
             yield packet.batch
         self._troubles.report()
 
-    def state_dict(self) -> Position:
+    def state_dict(self) -> LoaderState:
         """The position after the batches handed out so far."""
         sampler = self.sampler
-        return Position(epoch=sampler.epoch, yielded=sampler.yielded, length=len(self))
+        return LoaderState(epoch=sampler.epoch, yielded=sampler.yielded, length=len(self))
 
-    def load_state_dict(self, position: Position) -> None:
+    def load_state_dict(self, state: LoaderState) -> None:
         """Go on behind the batches handed out before, also on another number of ranks."""
-        start = position["yielded"] * len(self) // position["length"]
+        start = state["yielded"] * len(self) // state["length"]
         epochs, start = divmod(start, len(self))
-        self.sampler.set_epoch(position["epoch"] + epochs)
+        self.sampler.set_epoch(state["epoch"] + epochs)
         self.sampler.start = self.sampler.yielded = start
 
 

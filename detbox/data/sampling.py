@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 ORDER = 3
 """random stream of the order, beside those of the pictures"""
 
-Plan = Callable[[int], list[np.ndarray]]
+EpochPlan = Callable[[int], list[np.ndarray]]
 
 
 def training_batches(
@@ -46,7 +46,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     The epoch travels with the index, so workers hold no state.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: EpochPlan) -> None:
         self._plan = plan
         self._length = len(plan(0))
         self.epoch = 0

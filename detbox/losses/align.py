@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detbox.losses.quality import best_of, class_place, matched_iou, soft_truth
+from detbox.losses.quality import best_of, class_index, matched_iou, soft_truth
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -34,12 +34,12 @@ def align(
         iou_power: how much the IoU counts.
         gamma: exponent that turns easy examples down.
     """
-    logits, place = predictions.logits, class_place(targets, matches)
+    logits, index = predictions.logits, class_index(targets, matches)
     iou = matched_iou(predictions, targets, matches)
-    quality = logits[place].detach().sigmoid() ** score_power * iou**iou_power
+    quality = logits[index].detach().sigmoid() ** score_power * iou**iou_power
     best, best_iou = (best_of(each, matches.target, len(targets.labels)) for each in (quality, iou))
     # The official code divides by best + 1e-7, which drowns targets whose best IoU is below 0.1.
     scale = best_iou / best.clamp(min=torch.finfo(best.dtype).tiny)
-    truth = soft_truth(logits, place, quality * scale)
+    truth = soft_truth(logits, index, quality * scale)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return ((truth - logits.sigmoid()).abs() ** gamma * entropy).sum()

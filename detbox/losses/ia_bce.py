@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detbox.losses.quality import class_place, matched_iou, soft_truth
+from detbox.losses.quality import class_index, matched_iou, soft_truth
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -32,10 +32,10 @@ def ia_bce(
         alpha: how much the predicted score counts in its own target.
         gamma: exponent that turns easy negatives down.
     """
-    logits, place = predictions.logits, class_place(targets, matches)
-    score = logits[place].detach().sigmoid()
+    logits, index = predictions.logits, class_index(targets, matches)
+    score = logits[index].detach().sigmoid()
     iou = matched_iou(predictions, targets, matches)
-    truth = soft_truth(logits, place, (score**alpha * iou ** (1 - alpha)).clamp(min=LEAST))
+    truth = soft_truth(logits, index, (score**alpha * iou ** (1 - alpha)).clamp(min=LEAST))
     weight = torch.where(truth > 0, 1.0, logits.sigmoid() ** gamma)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return (weight * entropy).sum()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detbox.losses.quality import best_of, class_place, matched_iou
+from detbox.losses.quality import best_of, class_index, matched_iou
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -38,17 +38,17 @@ def position_supervised(
         iou_power: how much the IoU counts.
         curve: bends the target within [0, 1]: `sin` up, `exp` down.
     """
-    place = class_place(targets, matches)
-    share, score = predictions.logits.sigmoid(), predictions.logits[place]
+    index = class_index(targets, matches)
+    share, score = predictions.logits.sigmoid(), predictions.logits[index]
     iou = matched_iou(predictions, targets, matches)
     truth = _bent(score.sigmoid().detach() ** score_power * iou**iou_power, curve)
     truth = raised(truth, targets, matches)
     # The official code guards log(1 - p) by 1e-8, which ends the gradient at certain logits.
     miss = -(1 - share + 1e-8).log()
     negative = (1 - alpha) * share**gamma * miss
-    entropy = -truth * F.logsigmoid(score) + (1 - truth) * miss[place]
-    positive = alpha * (truth - share[place]).abs() ** gamma * entropy
-    return negative.index_put(place, torch.zeros_like(positive)).sum() + positive.sum()
+    entropy = -truth * F.logsigmoid(score) + (1 - truth) * miss[index]
+    positive = alpha * (truth - share[index]).abs() ** gamma * entropy
+    return negative.index_put(index, torch.zeros_like(positive)).sum() + positive.sum()
 
 
 def raised(truth: Tensor, targets: Targets, matches: Matches) -> Tensor:

@@ -9,10 +9,10 @@ from detbox.boxes import overlap, to_xyxy
 from detbox.losses.boxes import matched_boxes
 from detbox.structures import Matches, PredictionSet, Targets
 
-Place = tuple[Tensor, Tensor, Tensor]
+ClassIndex = tuple[Tensor, Tensor, Tensor]
 
 
-def class_place(targets: Targets, matches: Matches) -> Place:
+def class_index(targets: Targets, matches: Matches) -> ClassIndex:
     """Where the pairs' own classes are in (B, Q, K): three indices (M,)."""
     return matches.image, matches.query, targets.labels[matches.target]
 
@@ -24,9 +24,9 @@ def matched_iou(predictions: PredictionSet, targets: Targets, matches: Matches) 
     return overlap(to_xyxy(boxes), to_xyxy(truth))[0]
 
 
-def soft_truth(logits: Tensor, place: Place, quality: Tensor) -> Tensor:
-    """The class target of every logit: `quality` (M,) at `place`, zero elsewhere, (B, Q, K)."""
-    return torch.zeros_like(logits).index_put(place, quality)
+def soft_truth(logits: Tensor, index: ClassIndex, quality: Tensor) -> Tensor:
+    """The class target of every logit: `quality` (M,) at `index`, zero elsewhere, (B, Q, K)."""
+    return torch.zeros_like(logits).index_put(index, quality)
 
 
 def best_of(values: Tensor, group: Tensor, num_groups: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detbox.losses.quality import class_place, matched_iou, soft_truth
+from detbox.losses.quality import class_index, matched_iou, soft_truth
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -31,8 +31,8 @@ def varifocal(
         alpha: weight of negatives.
         gamma: exponent that turns easy negatives down.
     """
-    logits, place = predictions.logits, class_place(targets, matches)
-    truth = soft_truth(logits, place, matched_iou(predictions, targets, matches))
+    logits, index = predictions.logits, class_index(targets, matches)
+    truth = soft_truth(logits, index, matched_iou(predictions, targets, matches))
     weight = torch.where(truth > 0, truth, alpha * logits.sigmoid() ** gamma)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return (weight * entropy).sum()

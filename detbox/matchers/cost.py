@@ -112,6 +112,7 @@ def focal(settings: CostSettings) -> FocalBoxCost:
 
 
 Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Matcher = Callable[[Sequence[PredictionSet], Targets], list[Matches]]
 Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 

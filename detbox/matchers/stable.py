@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from detbox.boxes import pairwise_overlap, to_xyxy
-from detbox.matchers.cost import CostMatcher, FocalBoxCost
+from detbox.matchers.cost import CostMatcher, FocalBoxCost, Matcher
 from detbox.numerics import at_least_float32
 from detbox.registry import MATCHERS
 from detbox.structures import Matches, PredictionSet, Targets
-
-Matcher = Callable[[Sequence[PredictionSet], Targets], list[Matches]]
 
 
 class PositionModulated:

@@ -33,7 +33,7 @@ class Refined(NamedTuple):
 
 
 Refine = Callable[[Heads, int, Tensor, Tensor, Tensor], Refined]
-Position = Callable[[int, Queries, Memory], Any]
+QueryPosition = Callable[[int, Queries, Memory], Any]
 
 
 class Decoder(nn.Module):
@@ -51,7 +51,7 @@ class Decoder(nn.Module):
     def __init__(
         self,
         layers: Sequence[nn.Module],
-        position: Position | None,
+        position: QueryPosition | None,
         norm: nn.Module,
         refine: Refine,
         heads: Heads,
