@@ -41,7 +41,7 @@ from detbox.structures import Detections, ImageBatch, LabelSpace
 logger = logging.getLogger("detbox")
 
 LEGIBLE_SIDE = 512
-"""pixels; smaller pictures are enlarged before they are drawn on"""
+"""pixels; of a picture by itself"""
 
 
 class Predictor:
@@ -224,8 +224,7 @@ def predict_to_folder(
             continue
         pixels = picture.pixels
         (found,) = predictor.detect([picture], threshold)
-        zoom = max(1, LEGIBLE_SIDE // max(pixels.shape[-2:]))
-        drawn = draw(pixels, found, predictor.names, threshold=threshold, zoom=zoom)
+        drawn = draw(pixels, found, predictor.names, threshold=threshold, legible_side=LEGIBLE_SIDE)
         drawn.save(folder / name, quality=95, subsampling=0)
         pictures.append(folder / name)
         images.append(_entry(source, name, pixels, found, predictor.label_space))

@@ -20,7 +20,7 @@ def draw(
     *,
     threshold: float = 0.3,
     truth: Detections | None = None,
-    zoom: int = 1,
+    legible_side: int = 0,
 ) -> Image.Image:
     """Draw detections, and on request the ground truth, onto a copy of an image.
 
@@ -33,8 +33,10 @@ def draw(
         names: class names, by label.
         threshold: lowest score drawn.
         truth: boxes and labels of the ground truth; the scores are not read.
-        zoom: enlarges the picture first, so that text fits beside small objects.
+        legible_side: pixels; a picture whose sides are shorter is enlarged first, by a whole
+            factor, so that text fits beside small objects.
     """
+    zoom = max(1, legible_side // max(image.shape[-2:]))
     pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
     picture = pixels.resize((pixels.width * zoom, pixels.height * zoom), Image.Resampling.BICUBIC)
     canvas = Canvas(picture)

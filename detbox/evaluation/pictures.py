@@ -15,7 +15,7 @@ from detbox.structures import Batch, Detections
 
 COLUMNS = 4
 LEGIBLE_SIDE = 320
-"""pixels; smaller pictures are enlarged before they are drawn on"""
+"""pixels; of the pictures in a sheet"""
 
 
 class ContactSheet(Callback):
@@ -66,5 +66,11 @@ class ContactSheet(Callback):
         labels, boxes = (each.cpu() for each in batch.targets.of(image))
         here = Detections(found.boxes.cpu() * scale, found.scores.cpu(), found.labels.cpu())
         there = Detections(to_xyxy(boxes) * size, torch.ones(len(labels)), labels)
-        zoom = max(1, LEGIBLE_SIDE // max(pixels.shape[-2:]))
-        return draw(pixels, here, self.names, threshold=self.threshold, truth=there, zoom=zoom)
+        return draw(
+            pixels,
+            here,
+            self.names,
+            threshold=self.threshold,
+            truth=there,
+            legible_side=LEGIBLE_SIDE,
+        )

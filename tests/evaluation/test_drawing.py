@@ -29,11 +29,14 @@ INSIDE = (20.0, 30.0, 80.0, 70.0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (90, 120), (1500, 2000)])
-@pytest.mark.parametrize("zoom", [1, 2])
-def test_size_is_kept_or_zoomed(size: tuple[int, int], zoom: int) -> None:
+@pytest.mark.parametrize("side", [0, 320, 512])
+def test_small_pictures_are_enlarged_by_a_whole_factor(size: tuple[int, int], side: int) -> None:
     found = detections(INSIDE)
-    drawn = draw(picture(*size), found, NAMES, truth=found, zoom=zoom)
+    drawn = draw(picture(*size), found, NAMES, truth=found, legible_side=side)
+    zoom = drawn.width // size[1]
     assert drawn.size == (size[1] * zoom, size[0] * zoom)
+    longest = max(drawn.size)
+    assert longest == max(size) if side <= max(size) else side / 2 < longest <= side
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
