@@ -6,13 +6,12 @@ import detbox.annotations  # registers the formats
 import detbox.data.steps  # noqa: F401 and the steps
 from detbox.data.builders import folder, shapes
 from detbox.data.dataset import DataSet, Loading
-from detbox.data.images import UnreadableImageError, read_image
+from detbox.data.images import UnreadableImageError
 
 __all__ = [
     "DataSet",
     "Loading",
     "UnreadableImageError",
     "folder",
-    "read_image",
     "shapes",
 ]

@@ -6,7 +6,6 @@ as fast on JPEG as `torchvision.io`, which has been deprecated.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +22,6 @@ from detbox.data.modes import eight_bits
 from detbox.data.pixel_range import PixelRange, Scaled
 from detbox.data.transforms import LARGE
 from detbox.errors import DataError, DetboxError, SettingError
-
-logger = logging.getLogger("detbox")
 
 ImageLike: TypeAlias = "str | Path | Image.Image | np.ndarray"
 """whatever a picture is read from"""
@@ -112,23 +109,6 @@ MARGIN = 2
 """a picture that is read reduced keeps so many times the sides that are needed"""
 MOST_PER_BYTE = 1100
 """pixels; zlib packs no more of 8 bits, and JPEG at most 512"""
-
-
-def read_image(source: ImageLike, reading: Reading = AUTOMATIC) -> Tensor:
-    """A picture as uint8 RGB, (3, H, W), turned upright where EXIF says so.
-
-    Args:
-        source: what `read` takes.
-        reading: how.
-
-    Raises:
-        UnreadableImageError: the file is missing or cannot be decoded.
-        ValueError: the array is of another type or shape.
-    """
-    picture = read(source, reading)
-    for trouble in picture.troubles:
-        logger.warning("%s: %s", source if isinstance(source, (str, Path)) else "image", trouble)
-    return picture.pixels
 
 
 def read(

@@ -17,7 +17,7 @@ from detbox.data.images import (
     TooLargeImageError,
     UnreadableImageError,
     decode,
-    read_image,
+    read,
 )
 from detbox.data.transforms import Display
 
@@ -47,7 +47,7 @@ def test_every_mode_becomes_three_uint8_channels(
         image = picture.convert(mode)
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(path)
-    pixels = read_image(path)
+    pixels = read(path).pixels
     assert pixels.dtype == torch.uint8
     assert tuple(pixels.shape) == (3, 40, 60)
     seen = picture.convert("L" if mode == "I;16" else mode)
@@ -60,7 +60,7 @@ def test_transparent_palettes_are_read_without_a_warning(tmp_path: Path) -> None
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     image.save(tmp_path / "a.png", transparency=b"\x00\xff")
-    assert read_image(tmp_path / "a.png")[:, 0, 0].tolist() == [10, 20, 30]
+    assert read(tmp_path / "a.png").pixels[:, 0, 0].tolist() == [10, 20, 30]
 
 
 def test_cmyk_and_gray_jpeg_look_as_in_rgb(tmp_path: Path, picture: Image.Image) -> None:
@@ -73,9 +73,9 @@ def test_cmyk_and_gray_jpeg_look_as_in_rgb(tmp_path: Path, picture: Image.Image)
 
 def test_files_arrays_and_pillow_images_agree(tmp_path: Path, picture: Image.Image) -> None:
     picture.save(tmp_path / "a.png")
-    pixels = read_image(tmp_path / "a.png")
+    pixels = read(tmp_path / "a.png").pixels
     for source in (str(tmp_path / "a.png"), picture, np.asarray(picture)):
-        torch.testing.assert_close(read_image(source), pixels)
+        torch.testing.assert_close(read(source).pixels, pixels)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -85,7 +85,7 @@ def test_without_annotation_pictures_are_turned_upright(
     path = with_orientation(picture, tmp_path / "a.png", orientation)
     with Image.open(path) as stored:
         expected = np.array(ImageOps.exif_transpose(stored))
-    np.testing.assert_array_equal(read_image(path).permute(1, 2, 0).numpy(), expected)
+    np.testing.assert_array_equal(read(path).pixels.permute(1, 2, 0).numpy(), expected)
 
 
 def test_the_annotated_size_decides_on_exif_rotation(tmp_path: Path, picture: Image.Image) -> None:
@@ -107,7 +107,7 @@ def test_truncated_files_give_what_is_there(tmp_path: Path, progressive: bool) -
     pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     path = tmp_path / "a.jpg"
     Image.fromarray(pixels).save(path, quality=95, progressive=progressive)
-    whole = read_image(path)
+    whole = read(path).pixels
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     picture = decode(path)
     assert picture.troubles == (TRUNCATED,)
@@ -128,7 +128,7 @@ def test_arrays_of_another_kind_are_refused() -> None:
     arrays = (np.zeros((4, 4), complex), np.zeros((3, 9, 9), np.uint8), np.zeros((0, 4), np.uint8))
     for array in arrays:
         with pytest.raises(ValueError, match="expected an RGB array"):
-            read_image(array)
+            read(array)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
@@ -159,7 +159,7 @@ def test_files_above_the_limit_are_refused_with_their_size_and_the_setting(tmp_p
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
 def test_the_smallest_pictures_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png")[:, 0, 0].tolist() == [9, 8, 7]
+    assert read(tmp_path / "a.png").pixels[:, 0, 0].tolist() == [9, 8, 7]
 
 
 def test_a_broken_pillow_image_is_refused_as_its_file_is(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_broken_pillow_image_is_refused_as_its_file_is(tmp_path: Path) -> None
         Image.open(tmp_path / "a.png") as image,
         pytest.raises(UnreadableImageError, match="Pillow image is undecodable"),
     ):
-        read_image(image)
+        read(image)
 
 
 def test_pillow_keeps_the_settings_of_the_caller(
@@ -185,5 +185,5 @@ def test_pillow_keeps_the_settings_of_the_caller(
 
 
 def test_pixels_lie_channels_last(picture: Image.Image) -> None:
-    pixels = read_image(picture)
+    pixels = read(picture).pixels
     assert pixels[None].is_contiguous(memory_format=torch.channels_last)
