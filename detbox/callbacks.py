@@ -51,8 +51,6 @@ class RunContext:
     label_space: LabelSpace
     """classes of the detector"""
     loggers: Sequence[Logger] = ()
-    save_every: int | None = None
-    """`trainer.checkpoint_every_n_steps`, which outranks the callback's own setting"""
     figures: Figures = field(default_factory=Figures)
 
 

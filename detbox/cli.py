@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import version
 
@@ -17,6 +18,14 @@ def main(name: str | None = None) -> None:
     Args:
         name: of the command; None: the first argument.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        _main(name)
+    except KeyboardInterrupt:  # while the imports go on
+        sys.exit(130)
+
+
+def _main(name: str | None) -> None:
     if "--version" in sys.argv[1:]:
         print(f"detbox {version('detbox')}")
         return

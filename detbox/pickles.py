@@ -68,5 +68,16 @@ def write_whole(content: Any, path: Path) -> None:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
+        _sync_name(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync_name(path: Path) -> None:
+    """Bring the new name to the disk as well, where the system can open folders."""
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "messages", "figures"),
+    ("errors", "messages", "figures", "stopping"),
     ("plugins",),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
@@ -26,7 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("predictor", "explain"),
     ("conversion",),
     ("commands",),
-    ("launch", "usage"),
+    ("run_folder", "usage"),
+    ("launch",),
     ("cli",),
     ("__main__",),
 )

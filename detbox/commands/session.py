@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from detbox.build import plain
 from detbox.callbacks import RunContext, assemble
-from detbox.console.lines import say
+from detbox.console.lines import quiet, say
 from detbox.registry import TRAINERS
 from detbox.structures import LabelSpace
 from detbox.tracking.loggers import build_loggers
@@ -32,12 +32,13 @@ def context_of(
         truth=data.val,
         label_space=label_space,
         loggers=loggers,
-        save_every=cfg.trainer.get("checkpoint_every_n_steps"),
     )
 
 
 def trainer_of(cfg: DictConfig, context: RunContext) -> pl.Trainer:
+    """The trainer with all callbacks."""
     callbacks = assemble(cfg.callbacks, context)
+    quiet()  # again: whoever imports Lightning gets its handlers
     trainer: pl.Trainer = TRAINERS.build(cfg.trainer, context.folder, context.loggers, callbacks)
     return trainer
 

@@ -28,6 +28,7 @@ class ConsoleProgress(ProgressBar):
         self.every = every
         self._enabled = True
         self._bar = Bar()
+        self._speed = Speed()
         self._done = 0
         self._validated = False
         self._in_epoch = False

@@ -14,6 +14,7 @@ from detbox.data.samples import Sample
 from detbox.data.sampling import EpochBatches
 from detbox.data.troubles import FileTroubles
 from detbox.padding import stacked
+from detbox.stopping import WorkerSignals
 from detbox.structures import Batch, ImageBatch, Targets
 
 
@@ -49,6 +50,7 @@ class Loader:
             collate_fn=_pack,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
+            worker_init_fn=WorkerSignals() if workers else None,
         )
 
     def __len__(self) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
 
 if TYPE_CHECKING:
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.callbacks import Checkpoint
 
     from detbox.engine.seeding import SeedEveryStep
 
@@ -21,27 +21,29 @@ def seeding(context: RunContext) -> list[SeedEveryStep]:
 
 
 @register_callback("checkpoints", Stage.SAVING)
-def checkpoints(context: RunContext, *, every_n_steps: int = 500) -> list[ModelCheckpoint]:
-    """`best.ckpt` by validation AP; `last.ckpt` after each validation and every so many steps.
+def checkpoints(
+    context: RunContext, *, every_n_steps: int = 500, every_minutes: float = 5.0
+) -> list[Checkpoint]:
+    """`best.ckpt` by validation AP; `last.ckpt` after every epoch, and on the way.
 
     A file is replaced only when the new one is complete, so a killed run always leaves one.
 
     Args:
-        context: without an evaluation there is no best one, and the last follows each epoch.
+        context: without an evaluation there is no best one.
         every_n_steps: how many steps a killed run may lose.
+        every_minutes: how much time of training it may lose.
     """
     from lightning.pytorch.callbacks import ModelCheckpoint
 
+    from detbox.engine.last import LastCheckpoint
+
     if not context.training:
         return []
-    common: dict[str, Any] = {
-        "dirpath": context.folder / "checkpoints",
-        "enable_version_counter": False,
-    }
-    every = context.save_every or every_n_steps
-    last = ModelCheckpoint(filename="last", every_n_train_steps=every, **common)
+    folder = context.folder / "checkpoints"
+    last = LastCheckpoint(folder, every_n_steps, every_minutes)
     if not context.figures.promised:
-        ending = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
-        return [ending, last]
-    best = ModelCheckpoint(filename="best", monitor="val/AP", mode="max", save_last=True, **common)
+        return [last]
+    best = ModelCheckpoint(
+        folder, "best", monitor="val/AP", mode="max", enable_version_counter=False
+    )
     return [best, last]

@@ -34,7 +34,6 @@ def lightning(
     limit_train_batches: int | float | None = None,
     limit_val_batches: int | float | None = None,
     log_every_n_steps: int = 20,
-    checkpoint_every_n_steps: int | None = None,
     deterministic: bool = False,
     sync_batchnorm: bool = False,
 ) -> pl.Trainer:
@@ -57,7 +56,6 @@ def lightning(
         limit_train_batches: batches per epoch, or a share below 1.
         limit_val_batches: batches per evaluation, or a share below 1.
         log_every_n_steps: steps from one record to the next.
-        checkpoint_every_n_steps: read by `callbacks.checkpoints`, whose setting it outranks.
         deterministic: refuse operations that are not.
         sync_batchnorm: batch norms that learn see the pictures of all GPUs.
 

@@ -28,8 +28,10 @@ pytestmark = pytest.mark.filterwarnings(
 class ToyData(pl.LightningDataModule):
     """Two batches for training, one for validation."""
 
+    train_batches = 2
+
     def train_dataloader(self) -> DataLoader:
-        return loader(2)
+        return loader(self.train_batches)
 
     def val_dataloader(self) -> DataLoader:
         return loader(1)

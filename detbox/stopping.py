@@ -1,0 +1,103 @@
+"""Ctrl-C and SIGTERM: a command ends with 130 or 143, a training after its step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.util import Finalize
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CALLED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+class Stopped(BaseException):
+    """Somebody asked the program to end; not an `Exception`, so that nobody takes it for a fault.
+
+    Args:
+        number: of the signal.
+        told: where the work stands.
+    """
+
+    def __init__(self, number: int, told: str = "nothing is lost but this command") -> None:
+        super().__init__(f"stopped by {_CALLED.get(signal.Signals(number), number)}: {told}")
+        self.number = number
+        self.is_follower = False
+        """of a process that Lightning started, which would kill this run's first at another code"""
+
+    @property
+    def code(self) -> int:
+        """The exit status that shells and schedulers know for a signal."""
+        return 0 if self.is_follower else 128 + self.number
+
+
+class Requests:
+    """What to do when a signal comes: stop at once, or note it where stopping must wait.
+
+    A second signal ends the process wherever it is.
+    """
+
+    def __init__(self) -> None:
+        self.noted: int | None = None
+        self._waiting = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.noted is not None:
+            os._exit(128 + number)
+        self.noted = number
+        if not self._waiting:
+            raise Stopped(number)
+        line = "stopping after this step; once more to stop at once"
+        print(f"{_CALLED[signal.Signals(number)]}: {line}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Handle the signals within; only Python's main thread can."""
+        before = self.install()
+        try:
+            yield
+        finally:
+            self.noted = None
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def install(self) -> dict[signal.Signals, signal._HANDLER]:
+        """Take over the signals, from whoever has them; gives back who had."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self) for number in SIGNALS}
+
+    def wait(self, waiting: bool) -> None:
+        """Only note signals from now on, or stop at once again."""
+        self._waiting = waiting
+
+
+REQUESTS = Requests()
+"""of this process: there is one handler per signal"""
+
+
+class WorkerSignals:
+    """For the workers of a loader: what ends a run comes from the process that trains.
+
+    A scheduler signals all processes at once, and a step that still needs a batch must get it.
+    """
+
+    def __init__(self) -> None:
+        self._leaving = multiprocessing.Event()
+        # Before Python terminates its children at exit, which they then must not ignore.
+        Finalize(self, self._leaving.set, exitpriority=100)
+
+    def __call__(self, _: int) -> None:
+        """Take over the signals in a worker."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._end)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        if self._leaving.is_set():
+            os._exit(0)

@@ -1,0 +1,113 @@
+"""Whatever stops a run and whenever: it says so, and what goes on from its checkpoint is equal."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import forked_run
+import pytest
+import torch
+from tiny import TINY, column, command, environment, run
+
+from detbox.runfile import RunCheckpoint
+from detbox.stopping import REQUESTS
+
+RUN = (*TINY, "trainer.max_epochs=3", "callbacks.checkpoints.every_n_steps=2", "data.workers=1")
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+FIGURES = ("train/loss", "val/AP50", "val/loss")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = forked_run.start("train", *RUN, "hydra.run.dir=run", folder=folder)
+    assert forked_run.ended(process) == 0, (folder / "train.log").read_text()
+    return folder / "run"
+
+
+def slow_disk() -> None:
+    """Files grow slowly, so that many signals come while one is written."""
+    save = torch.save
+
+    def slowly(content: Any, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        time.sleep(0.3)
+        save(content, path)
+        time.sleep(0.3)
+
+    torch.save = slowly  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES, ids=lambda each: each.name)
+@pytest.mark.parametrize("seed", range(7))
+def test_a_run_goes_on_bit_for_bit(
+    number: signal.Signals, seed: int, whole: Path, tmp_path: Path
+) -> None:
+    draws = random.Random(f"{seed} {number}")
+    typed = ("train", *RUN, "hydra.run.dir=run", "resume=auto")
+    prepare = slow_disk if seed % 2 else None
+    process = forked_run.start(*typed, folder=tmp_path, prepare=prepare)
+    metrics, last = tmp_path / "run" / "metrics.csv", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    while not metrics.exists():
+        time.sleep(0.01)
+    time.sleep(draws.uniform(0, 3))
+    os.killpg(process, number)  # as a terminal and a scheduler do
+    code = forked_run.ended(process)
+    told = (tmp_path / "train.log").read_text()
+    if code == 0:
+        pytest.fail("the run ended before it was stopped")
+    assert code == CODES[number], told
+    if number != signal.SIGKILL:
+        assert "stopped by" in told
+        assert ("resume with ckpt=" in told) == last.exists()
+    if last.exists():
+        RunCheckpoint.read(last)
+    again = forked_run.start(*typed, folder=tmp_path)
+    assert forked_run.ended(again) == 0, (tmp_path / "train.log").read_text()
+    for name in FIGURES:
+        assert column(metrics, name) == column(whole / "metrics.csv", name), (name, told)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=run", "resume=auto")
+    arguments = command("train", *RUN, *two)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            arguments, cwd=tmp_path, env=environment(), stdout=log, stderr=log
+        )
+        while not (tmp_path / "run" / "metrics.csv").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)  # of the first alone
+        assert process.wait(60) == 143, (tmp_path / "log").read_text()
+    assert (tmp_path / "log").read_text().count("stopped by SIGTERM") == 1
+    checkpoint = RunCheckpoint.read(tmp_path / "run", ("last.ckpt",))
+    assert 0 < checkpoint.step < 9
+    again = run("train", *RUN, *two, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert list(column(tmp_path / "run" / "metrics.csv", "train/loss")) == list(range(9))
+
+
+def test_a_second_signal_ends_the_process(tmp_path: Path) -> None:
+    process = os.fork()
+    if not process:
+        REQUESTS.install()
+        REQUESTS.wait(True)
+        (tmp_path / "ready").touch()
+        while True:
+            time.sleep(1)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    os.kill(process, signal.SIGINT)
+    time.sleep(0.2)
+    assert os.waitpid(process, os.WNOHANG) == (0, 0)
+    os.kill(process, signal.SIGINT)
+    assert forked_run.ended(process, 5) == 130
