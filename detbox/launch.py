@@ -23,7 +23,9 @@ from detbox.console.lines import quiet
 from detbox.errors import DetboxError, MachineError, SettingError
 from detbox.explain import explain
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
+from detbox.run_folder import check_given, going_on, register_resolver, remove_empty
 from detbox.runfile import RunCheckpoint
+from detbox.stopping import REQUESTS, Stopped
 
 CONF = "pkg://detbox.conf"
 
@@ -48,6 +50,19 @@ def launch(name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     quiet()
     try:
+        with REQUESTS.heard():
+            _compose_and_run(name)
+    except Stopped as stopped:
+        if not stopped.is_follower:
+            print(stopped, file=sys.stderr)
+        sys.exit(stopped.code)
+
+
+def _compose_and_run(name: str) -> None:
+    try:
+        register_resolver()
+        sys.argv[1:] += going_on(name, typed(sys.argv[1:]))
+        check_given(name, typed(sys.argv[1:]))
         if takes_data_of_ckpt(name):
             sys.argv[1:] = _with_data_of_checkpoint(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=CONF, config_name=name)(_job(name))()
@@ -85,6 +100,7 @@ def _one_message() -> Iterator[None]:
     except DetboxError as error:
         if _is_multirun():
             raise
+        remove_empty(_folder())
         stop(str(error))
 
 

@@ -94,6 +94,11 @@ class RunCheckpoint:
             header.get("version", "0.1.0"),
         )
 
+    @property
+    def step(self) -> int:
+        """Optimizer steps that were done."""
+        return int((self.trainer or {}).get("global_step", 0))
+
     def write(self, path: Path) -> None:
         """Write a file that is whole whenever it exists."""
         state = {PREFIX + name: tensor for name, tensor in self.detector.items()}

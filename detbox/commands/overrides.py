@@ -21,6 +21,12 @@ def typed(arguments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def quoted(text: str) -> str:
+    """As a value that Hydra reads back as it is, whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def typed_keys() -> list[str]:
     """Keys that the running command was given; none outside a command."""
     if not HydraConfig.initialized():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_utilities.core.rank_zero import rank_zero_only
+
 from detbox.registry import LOGGERS
+from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -51,16 +53,14 @@ def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
 def csv(folder: Path, config: Mapping[str, Any]) -> list[Logger]:
     """`metrics.csv` in the run folder, the configuration beside it as `hparams.yaml`.
 
-    The metrics of an earlier run in the same folder are kept as `metrics-1.csv` and so on.
+    A run that goes on in its folder adds rows; those of steps that it does again are dropped. The
+    metrics of another run in the same folder are kept as `metrics-1.csv` and so on.
     """
-    from lightning.pytorch.loggers import CSVLogger
+    from detbox.tracking.metrics_file import MetricsFile
 
-    _keep(folder / "metrics.csv")
-    logger = CSVLogger(folder, name="", version="")
-    with warnings.catch_warnings():
-        # The run folder already holds the configuration; nothing in it gets lost.
-        warnings.filterwarnings("ignore", message="Experiment logs directory")
-        logger.log_hyperparams(dict(config))
+    _make_way(folder / "metrics.csv", config.get("ckpt"))
+    logger = MetricsFile(folder)
+    logger.log_hyperparams(dict(config))
     return [logger]
 
 
@@ -106,9 +106,14 @@ def wandb(
     return [*csv(folder, config), run]
 
 
-def _keep(path: Path) -> None:
-    """Move a file out of the way, to the first free number."""
+@rank_zero_only
+def _make_way(path: Path, ckpt: str | None) -> None:
+    from detbox.tracking.metrics_file import forget_from
+
     if not path.exists():
+        return
+    if ckpt and path.parent.resolve() in run_file(ckpt, TO_RESUME).resolve().parents:
+        forget_from(path, RunCheckpoint.read(ckpt, TO_RESUME).step)
         return
     number = 1
     while (kept := path.with_stem(f"{path.stem}-{number}")).exists():

@@ -1,0 +1,115 @@
+"""The folder of a run: made for it alone, never shared, and gone again where nothing came of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from detbox.commands.overrides import quoted
+from detbox.errors import SettingError
+from detbox.runfile import LAST
+
+RESOLVER = "free_folder"
+OWN = {"checkpoints", "metrics.csv"}
+"""what only a training leaves"""
+HYDRA = {".hydra"}
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+
+
+def register_resolver() -> None:
+    """Let `${free_folder:runs/…}` in a configuration stand for a new folder, made at once."""
+    OmegaConf.register_new_resolver(RESOLVER, free_folder, use_cache=True, replace=True)
+
+
+def free_folder(wanted: str) -> str:
+    """Make a folder that is nobody else's: the one that is wanted, or with the first free number.
+
+    Only the first process of a run makes one; the others write nothing.
+    """
+    if rank():
+        return wanted
+    parent = Path(wanted).parent
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in count():
+        folder = f"{wanted}-{number}" if number else wanted
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("numbers do not end")
+
+
+def rank() -> int:
+    """Of this process in its run, before any framework knows."""
+    return int(next((os.environ[each] for each in RANKS if os.environ.get(each)), 0))
+
+
+def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
+    """What `resume=auto` stands for: the checkpoint in the folder of the run, where there is one.
+
+    Raises:
+        SettingError: another word than auto, or no folder that stays the same.
+    """
+    asked = typed.get("resume")
+    if command != "train" or asked in (None, "never"):
+        return []
+    if asked != "auto":
+        raise SettingError(f"resume={asked} is none of auto and never; try resume=auto")
+    if "hydra.run.dir" not in typed:
+        raise SettingError(
+            "resume=auto needs a folder that is the same at every start; add hydra.run.dir=FOLDER"
+        )
+    last = Path(str(typed["hydra.run.dir"])).expanduser() / "checkpoints" / LAST
+    return [f"ckpt={quoted(str(last))}"] if last.is_file() and "ckpt" not in typed else []
+
+
+def check_given(command: str, typed: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds a run, unless that run goes on in it.
+
+    Args:
+        command: name of it.
+        typed: keys and values of its command line.
+
+    Raises:
+        SettingError: says how to go on with that run, and how to start another.
+    """
+    given = str(typed.get("hydra.run.dir") or "")
+    if not given or "${" in given or rank():
+        return
+    folder = Path(given).expanduser()
+    if not OWN & _names(folder) or (command == "train" and _goes_on(folder, typed)):
+        return
+    last = folder / "checkpoints" / LAST
+    to_go_on = f"go on with it: ckpt={last} hydra.run.dir={given}, or " if last.is_file() else ""
+    raise SettingError(
+        f"hydra.run.dir={given} holds a run already, which {command} would overwrite; "
+        f"{to_go_on if command == 'train' else ''}give another folder, "
+        f"such as hydra.run.dir={given}/{'next' if command == 'train' else command}"
+    )
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove what a command that failed has left: its folder with Hydra's notes alone."""
+    if folder.is_dir() and _names(folder) <= HYDRA and folder != Path.cwd():
+        shutil.rmtree(folder)
+        day = folder.parent
+        if day.is_dir() and not _names(day) and day != Path.cwd():
+            day.rmdir()
+
+
+def _goes_on(folder: Path, typed: Mapping[str, Any]) -> bool:
+    ckpt = typed.get("ckpt")
+    if ckpt is None:  # killed before its first checkpoint, it starts again
+        return typed.get("resume") == "auto"
+    return folder.resolve() in (Path(str(ckpt)).expanduser().resolve() / "file").parents
+
+
+def _names(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()} if folder.is_dir() else set()

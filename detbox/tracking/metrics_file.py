@@ -1,0 +1,70 @@
+"""`metrics.csv`, which a run that goes on in its folder adds to."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's logger, which would delete the file of a run that goes on.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """What writes the file."""
+        writer = self._experiment
+        if not isinstance(writer, _Writer):
+            writer = self._experiment = _Writer(self.log_dir)
+        return writer
+
+
+class _Writer(ExperimentWriter):
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        path = Path(self.metrics_file_path)
+        self.metrics_keys = list(_read(path)[0]) if path.is_file() else []
+
+    def _check_log_dir_exists(self) -> None:
+        """Nothing is deleted."""
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        _write(path, fieldnames, _read(path)[1])
+
+
+def forget_from(path: Path, step: int) -> None:
+    """Drop the rows of steps that a run which goes on from `step` will do again."""
+    if path.is_file():
+        header, rows = _read(path)
+        _write(path, header, [row for row in rows if int(row["step"]) < step])
+
+
+def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        whole = [row for row in reader if None not in row.values()]  # a killed run's last is not
+        return reader.fieldnames or (), whole
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """In one go, so that a run that is killed meanwhile loses nothing."""
+    partial = path.with_name(f"{path.name}.tmp")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=header)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
