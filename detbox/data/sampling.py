@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -35,9 +36,14 @@ def training_steps(length: int, batch_size: int, world_size: int = 1) -> int:
 def evaluation_batches(
     length: int, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> list[np.ndarray]:
-    """The batches of one rank: over all ranks, every image exactly once."""
+    """The batches of one rank: over all ranks every image, and as many batches on each.
+
+    A rank that would have a batch less takes an image again; scoring counts each once.
+    """
     own = np.arange(rank, length, world_size)
-    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    missing = math.ceil(math.ceil(length / world_size) / batch_size) - len(batches)
+    return batches + missing * [np.zeros(1, dtype=own.dtype)]
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
