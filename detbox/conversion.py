@@ -23,6 +23,7 @@ from detbox.official.layouts import official_names
 from detbox.official.registry import LAYOUTS
 from detbox.official.state import advice_on, layout_for, load_official, save_official
 from detbox.pickles import read_safely, write_whole
+from detbox.places import located
 from detbox.predictor import load
 from detbox.runfile import RunCheckpoint, run_file
 from detbox.structures import LabelSpace
@@ -51,9 +52,9 @@ def convert(cfg: DictConfig) -> tuple[Path, str]:
     known = ["detbox", "official", *LAYOUTS]
     if cfg.to not in known:
         raise CheckpointError(f"to={cfg.to}: no such layout{near(str(cfg.to), known)}")
-    source = Path(cfg.source).expanduser()
+    source = located(cfg.source)
     default = source.with_suffix(".ckpt" if cfg.to == "detbox" else ".pth")
-    target = Path(cfg.target).expanduser() if cfg.target else default
+    target = located(cfg.target) if cfg.target else default
     if target.exists():
         raise CheckpointError(f"{target} is there already; give target=FILE, or remove it")
     if cfg.to == "detbox":
@@ -80,7 +81,7 @@ def start_from(module: DetectionModule, path: str | Path, cfg: DictConfig) -> Ta
     Raises:
         FileNotFoundError, ValueError: no checkpoint, or of another detector.
     """
-    run = _as_run(cfg, Path(path).expanduser())
+    run = _as_run(cfg, located(path))
     rows = class_tensors(lambda count: build_detector(cfg, count), len(module.label_space))
     space = module.label_space
     return transplant(module.detector, space, run.detector, run.label_space, rows).table()
@@ -140,7 +141,7 @@ def _label_space(classes: str | None, num_classes: int) -> LabelSpace:
                 num_classes,
             )
         return space
-    file = Path(classes).expanduser()
+    file = located(classes)
     if not file.is_file():
         raise MissingFileError(
             f"classes={classes}: there is no such file; give the annotations that the checkpoint "

@@ -43,8 +43,19 @@ def typed(key: str, value: str) -> str:
     """A setting as it is typed in a shell, whatever characters its value has."""
     if re.fullmatch(r"[\w./-]+", value, re.ASCII):
         return f"{key}={value}"
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return shlex.quote(f"{key}='{escaped}'")
+    return shlex.quote(f"{key}={quoted(value)}")
+
+
+def quoted(text: str) -> str:
+    """Text as a value that Hydra's grammar reads back as it is, whatever is in it."""
+    # Hydra takes backslashes as they are, but for those before a quotation mark.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda end: end[1] * 2 + end[2].replace("'", "\\'"), text)
+    return f"'{escaped}'"
+
+
+def literal(text: str) -> str:
+    """Text that OmegaConf takes as it is, though it may have `${` in it."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 _BRIEF = Repr()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points, packages_distributions
+from importlib.resources import files
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -43,6 +44,14 @@ class PluginFolders(SearchPathPlugin):
         """Append each package's `conf`."""
         for package in self.found():
             search_path.append("detbox-plugins", f"pkg://{package}")
+
+
+def options(group: str) -> Iterator[str]:
+    """What a configuration group has to choose from, here and in plug-ins."""
+    for package in ("detbox.conf", *PluginFolders.found()):
+        folder = files(package).joinpath(*group.split("/"))
+        if folder.is_dir():
+            yield from (each.name[:-5] for each in folder.iterdir() if each.name.endswith(".yaml"))
 
 
 def load_plugins(named: Iterable[str] = ()) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from rich import get_console
 from rich.progress import track
@@ -34,6 +33,7 @@ from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
 from detbox.messages import some
 from detbox.padding import stacked
+from detbox.places import located
 from detbox.postprocess import Postprocess, select
 from detbox.runfile import RunCheckpoint
 from detbox.structures import Detections, ImageBatch, LabelSpace
@@ -152,7 +152,7 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
         ValueError: it is no detbox checkpoint, or its tensors do not fit its configuration.
     """
     run = RunCheckpoint.read(checkpoint)
-    cfg = OmegaConf.create(run.config)
+    cfg = run.recipe
     detector = build_detector(cfg, len(run.label_space))
     run.fill(detector)
     data = build_dataset(cfg)
@@ -180,7 +180,7 @@ def find_images(source: str | Path) -> list[Path]:
         FileNotFoundError: there is nothing of that name.
         ValueError: there are files, but no pictures.
     """
-    path = Path(source).expanduser()
+    path = located(source)
     if path.is_file():
         return [path]
     matches = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))

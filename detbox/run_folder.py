@@ -11,8 +11,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from detbox.commands.overrides import quoted
 from detbox.errors import SettingError
+from detbox.messages import quoted
+from detbox.messages import typed as spelled
+from detbox.places import located
 from detbox.runfile import LAST
 
 RESOLVER = "free_folder"
@@ -66,7 +68,7 @@ def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
         raise SettingError(
             "resume=auto needs a folder that is the same at every start; add hydra.run.dir=FOLDER"
         )
-    last = Path(str(typed["hydra.run.dir"])).expanduser() / "checkpoints" / LAST
+    last = located(str(typed["hydra.run.dir"])) / "checkpoints" / LAST
     return [f"ckpt={quoted(str(last))}"] if last.is_file() and "ckpt" not in typed else []
 
 
@@ -83,15 +85,17 @@ def check_given(command: str, typed: Mapping[str, Any]) -> None:
     given = str(typed.get("hydra.run.dir") or "")
     if not given or "${" in given or rank():
         return
-    folder = Path(given).expanduser()
+    folder = located(given)
     if not OWN & _names(folder) or (command == "train" and _goes_on(folder, typed)):
         return
     last = folder / "checkpoints" / LAST
-    to_go_on = f"go on with it: ckpt={last} hydra.run.dir={given}, or " if last.is_file() else ""
+    again = f"{spelled('ckpt', str(last))} {spelled('hydra.run.dir', given)}"
+    to_go_on = f"go on with it: {again}, or " if last.is_file() else ""
+    other = f"{given}/{'next' if command == 'train' else command}"
     raise SettingError(
         f"hydra.run.dir={given} holds a run already, which {command} would overwrite; "
         f"{to_go_on if command == 'train' else ''}give another folder, "
-        f"such as hydra.run.dir={given}/{'next' if command == 'train' else command}"
+        f"such as {spelled('hydra.run.dir', other)}"
     )
 
 
@@ -108,7 +112,7 @@ def _goes_on(folder: Path, typed: Mapping[str, Any]) -> bool:
     ckpt = typed.get("ckpt")
     if ckpt is None:  # killed before its first checkpoint, it starts again
         return typed.get("resume") == "auto"
-    return folder.resolve() in (Path(str(ckpt)).expanduser().resolve() / "file").parents
+    return folder.resolve() in (located(str(ckpt)).resolve() / "file").parents
 
 
 def _names(folder: Path) -> set[str]:

@@ -8,12 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from detbox.errors import CheckpointError, MissingFileError
-from detbox.messages import some
+from detbox.messages import literal, some
 from detbox.misfit import misfit
 from detbox.pickles import read_safely, write_whole
+from detbox.places import located
 from detbox.structures import LabelSpace
 
 FORMAT = 1
@@ -99,6 +101,12 @@ class RunCheckpoint:
         """Optimizer steps that were done."""
         return int((self.trainer or {}).get("global_step", 0))
 
+    @property
+    def recipe(self) -> DictConfig:
+        """The configuration to build from; all text in it is meant as it is."""
+        config: DictConfig = OmegaConf.create(_taken_literally(self.config))
+        return config
+
     def write(self, path: Path) -> None:
         """Write a file that is whole whenever it exists."""
         state = {PREFIX + name: tensor for name, tensor in self.detector.items()}
@@ -172,7 +180,7 @@ def run_file(path: str | Path, names: tuple[str, ...] = TO_USE) -> Path:
     Raises:
         MissingFileError: there is none.
     """
-    given = Path(path).expanduser()
+    given = located(path)
     if given.is_file():
         return given
     places = [folder / name for name in names for folder in (given / "checkpoints", given)]
@@ -184,6 +192,14 @@ def run_file(path: str | Path, names: tuple[str, ...] = TO_USE) -> Path:
             "folder: give the folder or a file"
         )
     return found
+
+
+def _taken_literally(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _taken_literally(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_taken_literally(value) for value in tree]
+    return literal(tree) if isinstance(tree, str) else tree
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -13,7 +12,7 @@ from typing import Any
 from omegaconf import ListConfig, OmegaConf
 
 from detbox.commands.table import COMMANDS
-from detbox.plugins import PluginFolders
+from detbox.plugins import options
 
 _ALL = """\
 detbox {version}: train DETR-family detectors
@@ -53,7 +52,7 @@ def of_command(name: str) -> str:
 
 def _wrapped(group: str) -> str:
     return fill(
-        " ".join(sorted(_options(group))),
+        " ".join(sorted(options(group))),
         width=100,
         initial_indent=f"  {group}=",
         subsequent_indent=" " * 6,
@@ -85,13 +84,6 @@ def _defaults(name: str) -> list[Any]:
         return []
     defaults = OmegaConf.create(file.read_text(encoding="utf-8")).get("defaults", [])
     return list(defaults) if isinstance(defaults, ListConfig) else []
-
-
-def _options(group: str) -> Iterator[str]:
-    for package in ("detbox.conf", *PluginFolders.found()):
-        folder = files(package).joinpath(*group.split("/"))
-        if folder.is_dir():
-            yield from (each.name[:-5] for each in folder.iterdir() if each.name.endswith(".yaml"))
 
 
 def _settings(name: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "figures", "stopping"),
-    ("plugins",),
+    ("plugins", "places"),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
     ("callbacks",),

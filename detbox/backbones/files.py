@@ -18,6 +18,7 @@ from detbox.backbones.protocol import Backbone
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import some
 from detbox.pickles import read_safely
+from detbox.places import located
 from detbox.wrappers import Stored, find_tensors
 
 
@@ -31,7 +32,7 @@ def load_file(backbone: Backbone, path: str | Path) -> str:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or of another model.
     """
-    stored = read_tensors(Path(path).expanduser())
+    stored = read_tensors(located(path))
     fit = best_fit(backbone, stored)
     _check(backbone, fit, path)
     backbone.fill(fit.found)

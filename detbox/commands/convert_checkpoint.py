@@ -10,7 +10,7 @@ from detbox.commands.table import register_command
 from detbox.console.lines import say
 
 
-@register_command("convert_checkpoint")
+@register_command("convert_checkpoint", paths=("source", "target", "classes", "ckpt", "init"))
 def convert_checkpoint(cfg: DictConfig, folder: Path) -> None:
     """Read an official checkpoint into detbox's own format, or write it back.
 

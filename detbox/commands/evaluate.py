@@ -12,11 +12,11 @@ from detbox.build import build_data, build_module
 from detbox.commands.overrides import typed_keys
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
-from detbox.data.paths import with_companions
+from detbox.data.paths import same_kind, with_companions
 from detbox.runfile import RunCheckpoint
 
 
-@register_command("evaluate", data_of_ckpt=True)
+@register_command("evaluate", data_of_ckpt=True, paths=("ckpt",))
 def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) -> dict[str, float]:
     """Evaluate a checkpoint on a validation split and write COCO results JSON.
 
@@ -34,9 +34,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) 
     """
     ops.configure(cfg.op)
     checkpoint = RunCheckpoint.read(cfg.ckpt)
-    run = with_data(
-        OmegaConf.create(checkpoint.config), cfg, typed_keys() if given is None else given
-    )
+    run = with_data(checkpoint.recipe, cfg, typed_keys() if given is None else given)
     data, label_space = build_data(run), checkpoint.label_space
     context = context_of(run, data, folder, label_space, training=False)
     trainer = trainer_of(cfg, context)
@@ -49,9 +47,10 @@ def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) 
 
 def with_data(run: DictConfig, cfg: DictConfig, given: Iterable[str]) -> DictConfig:
     """A run's configuration with what the caller chose of `data`."""
-    if run.data.name != cfg.data.name:
+    if not same_kind(run.data.name, cfg.data.name):
         run.data = cfg.data
         return run
+    run.data.name = cfg.data.name
     chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
     for key in with_companions(cfg.data, chosen):
         OmegaConf.update(run.data, key, OmegaConf.select(cfg.data, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,14 +18,15 @@ def typed(arguments: Sequence[str]) -> dict[str, Any]:
     for argument in arguments:
         with suppress(HydraException):  # flags, and what Hydra itself will refuse
             override = OverridesParser.create().parse_override(argument)
-            found[override.key_or_group] = override.value()
+            found[override.key_or_group] = _plain(override.value())
     return found
 
 
-def quoted(text: str) -> str:
-    """As a value that Hydra reads back as it is, whatever is in it."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _plain(value: Any) -> Any:
+    """Text as a configuration gives it: an escaped `${` is no reference to another setting."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\\$\{", lambda m: m[1][::2] + "${", value)
 
 
 def typed_keys() -> list[str]:

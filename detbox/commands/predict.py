@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detbox import ops
 from detbox.build import build_data
@@ -14,7 +14,7 @@ from detbox.predictor import find_images, load, predict_to_folder
 from detbox.runfile import RunCheckpoint
 
 
-@register_command("predict")
+@register_command("predict", paths=("ckpt", "source"))
 def predict(
     cfg: DictConfig,
     folder: Path,
@@ -45,5 +45,4 @@ def predict(
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
-    run = OmegaConf.create(RunCheckpoint.read(checkpoint).config)
-    return build_data(run).val.paths(count)
+    return build_data(RunCheckpoint.read(checkpoint).recipe).val.paths(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,9 +17,12 @@ EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE"}
 """of settings that commands cannot do without, for messages"""
 Run = TypeVar("Run", bound=Callable[..., Any])
 _OF_CHECKPOINT: set[str] = set()
+_PATHS: dict[str, tuple[str, ...]] = {}
 
 
-def register_command(name: str, *, data_of_ckpt: bool = False) -> Callable[[Run], Run]:
+def register_command(
+    name: str, *, data_of_ckpt: bool = False, paths: Sequence[str] = ()
+) -> Callable[[Run], Run]:
     """Store a function `(cfg, folder, *, settings)` as `detbox NAME`; its first line is its help.
 
     Keyword-only parameters are its configuration, beside what all commands share
@@ -28,6 +31,7 @@ def register_command(name: str, *, data_of_ckpt: bool = False) -> Callable[[Run]
     Args:
         name: what a person types.
         data_of_ckpt: `data` is of the kind that `ckpt` was trained on, unless it is typed.
+        paths: its settings that are files or folders; they may be typed with any characters.
 
     Raises:
         KeyError: the name is taken.
@@ -40,6 +44,7 @@ def register_command(name: str, *, data_of_ckpt: bool = False) -> Callable[[Run]
             ConfigStore.instance().store(name=name, node=OmegaConf.create({"defaults": defaults}))
         if data_of_ckpt:
             _OF_CHECKPOINT.add(name)
+        _PATHS[name] = tuple(paths)
         return run
 
     return store
@@ -48,6 +53,11 @@ def register_command(name: str, *, data_of_ckpt: bool = False) -> Callable[[Run]
 def takes_data_of_ckpt(name: str) -> bool:
     """Whether a command works on the data of the checkpoint that it is given."""
     return name in _OF_CHECKPOINT
+
+
+def paths_of(name: str) -> tuple[str, ...]:
+    """The settings of a command itself that are files or folders."""
+    return _PATHS.get(name, ())
 
 
 def bound(name: str, cfg: DictConfig) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from detbox.commands.table import register_command
 from detbox.console.lines import say
 from detbox.data.paths import absolute
 from detbox.errors import SettingError
+from detbox.messages import literal
 from detbox.plugins import load_plugins
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 from detbox.tracking.loggers import close_loggers
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from detbox.engine.module import DetectionModule
 
 
-@register_command("train")
+@register_command("train", paths=("ckpt", "init"))
 def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     """Train, evaluate after every epoch, and say where everything was saved.
 
@@ -68,7 +69,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
 def settled(cfg: DictConfig) -> DictConfig:
     """With absolute data paths and all plug-ins, so that its checkpoint works anywhere."""
     cfg = cfg.copy()
-    cfg.data.update(absolute(cfg.data))
+    cfg.data.update({key: literal(path) for key, path in absolute(cfg.data).items()})
     cfg.plugins = load_plugins(plugins_of(cfg))
     return cfg
 

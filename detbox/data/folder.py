@@ -14,6 +14,7 @@ from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
 from detbox.errors import DataError, MissingFileError
 from detbox.messages import some
+from detbox.places import located
 from detbox.registry import FORMATS
 
 OTHER = {"train": "val", "val": "train"}
@@ -72,7 +73,7 @@ class Folder:
                 f"got only data.{split}_{given}; set the other as well"
             )
         base = root or Path.cwd()
-        source = Source(*(base / Path(path).expanduser() for path in (images, annotations)))
+        source = Source(*(_inside(base, path) for path in (images, annotations)))
         return formats[0], source
 
     def _read(self, format: Format, source: Source, split: str) -> Split:
@@ -86,7 +87,7 @@ class Folder:
     def _existing_root(self) -> Path | None:
         if self._root is None:
             return None
-        folder = Path(self._root).expanduser().absolute()
+        folder = located(self._root).absolute()
         if not folder.is_dir():
             raise MissingFileError(
                 f"data.root={self._root}: there is no folder {folder}; mend the path"
@@ -112,6 +113,11 @@ def _documents(root: Path) -> str:
         if file.lower().endswith(".json")
     ]
     return f", but {some(sorted(found), 4)}" if found else ""
+
+
+def _inside(base: Path, path: str) -> Path:
+    """A path from a folder on, unless it is absolute or starts at home."""
+    return located(base / os.path.expanduser(path))
 
 
 def _undivided(whole: Split, root: Path) -> Split:

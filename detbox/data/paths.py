@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+from detbox.places import located
 from detbox.registry import DATA
 
-_OWN, _INSIDE = "own path", "path inside"
+_OWN, _INSIDE, _WITH_FOLDER = "own path", "path inside", "of the folder"
 
 OwnPath: TypeAlias = Annotated[str | None, _OWN]
 """a path, such as that of the whole folder"""
 InsidePath: TypeAlias = Annotated[str | None, _INSIDE]
 """a path relative to the data set's own one, where that is set"""
+OfFolder: TypeAlias = Annotated[str | None, _WITH_FOLDER]
+"""what is true of one folder and not of another, such as its format"""
 
 
 def absolute(data: Mapping[str, Any]) -> dict[str, str]:
@@ -23,27 +25,35 @@ def absolute(data: Mapping[str, Any]) -> dict[str, str]:
     Args:
         data: settings of a data set, with its `name`.
     """
-    own, inside = _paths(data)
+    own, inside = _marked(data, _OWN), _marked(data, _INSIDE)
     keys = own if any(data.get(key) for key in own) else inside
     given = {key: data.get(key) for key in keys}
     return {
-        key: str(Path(path).expanduser().absolute())
-        for key, path in given.items()
-        if isinstance(path, str)
+        key: str(located(path).absolute()) for key, path in given.items() if isinstance(path, str)
     }
 
 
 def with_companions(data: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
     """The settings that change together with the chosen ones: another folder has its own files."""
-    own, inside = _paths(data)
     chosen = set(chosen)
-    return chosen | set(inside) if chosen & set(own) else chosen
+    others = _marked(data, _INSIDE) + _marked(data, _WITH_FOLDER)
+    return chosen | set(others) if chosen & set(_marked(data, _OWN)) else chosen
 
 
-def _paths(data: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Names of the own paths, and of those inside."""
+def path_settings() -> set[str]:
+    """The settings that are paths in any kind of data."""
+    marks, names = (_OWN, _INSIDE), DATA.names()
+    return {key for mark in marks for name in names for key in _marked({"name": name}, mark)}
+
+
+def same_kind(one: str, other: str) -> bool:
+    """Whether two kinds of data have the same settings, being two names of one builder."""
+    names = DATA.names()
+    return one in names and other in names and DATA.builder(one) is DATA.builder(other)
+
+
+def _marked(data: Mapping[str, Any], mark: str) -> list[str]:
+    """Names of the settings whose types have a mark."""
     builder = DATA.builder(data["name"])
     hints = typing.get_type_hints(builder, include_extras=True)
-    marks = {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
-    own, inside = ([key for key in marks if mark in marks[key]] for mark in (_OWN, _INSIDE))
-    return own, inside
+    return [key for key, hint in hints.items() if mark in getattr(hint, "__metadata__", ())]

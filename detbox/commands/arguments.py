@@ -1,0 +1,146 @@
+"""Paths as a shell passes them, written so that Hydra's grammar reads them back unchanged."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from detbox.commands.table import paths_of
+from detbox.data.paths import path_settings
+from detbox.errors import MissingFileError, SettingError, UnknownNameError
+from detbox.messages import literal, near, quoted
+from detbox.places import located
+from detbox.plugins import options
+
+DATA = "data"
+WRITTEN = ("hydra.run.dir", "hydra.sweep.dir")
+COMMON = ("backbone.weights", *WRITTEN)
+"""paths that no builder of data and no command has among its own settings"""
+SWEEP = ("-m", "--multirun")
+_OVERRIDE = re.compile(r"(\+{0,2})([\w.]+)=(.+)", re.DOTALL)
+
+
+def readable(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments with every path quoted where Hydra would refuse it or read something else.
+
+    What is there under the name as typed is meant, whatever the grammar makes of it; else the
+    grammar decides, and what it refuses is taken as it is. `data=FOLDER` becomes `data=folder
+    data.root=FOLDER`.
+
+    Args:
+        command: name of it.
+        arguments: of the command line.
+
+    Raises:
+        MissingFileError, UnknownNameError: `data=` names neither an option nor a folder.
+        SettingError: no file can have such a name, or Hydra cannot write there.
+    """
+    _check_written("the current folder", os.getcwd())
+    keys = {*COMMON, *paths_of(command), *(f"{DATA}.{key}" for key in path_settings())}
+    sweeps = any(each in SWEEP for each in arguments)
+    result: list[str] = []
+    for argument in arguments:
+        match = _OVERRIDE.fullmatch(argument)
+        plus, key, text = match.groups() if match else ("", "", "")
+        if key in WRITTEN and _is_prefix_there(text):
+            _check_written(key, text)
+        if key == DATA:
+            result += _choice_of_data(argument, text, sweeps)
+        else:
+            result.append(f"{plus}{key}={_path(text, sweeps)}" if key in keys else argument)
+    return result
+
+
+def _check_written(what: str, folder: str) -> None:
+    """Hydra puts the folders that it writes to into its own configuration as they are."""
+    if "${" in folder:
+        raise SettingError(
+            f"{what}: Hydra takes ${{ in {folder} for a reference to a setting; choose a folder "
+            "without it to work and write in, data and checkpoints may lie anywhere"
+        )
+
+
+def _path(text: str, sweeps: bool) -> str:
+    """A path as Hydra's grammar has it; several of them in a sweep."""
+    if _is_there(text):
+        return _literal(text)
+    value = _parsed(text)
+    if isinstance(value, str) and not value == text.strip() != text:  # Hydra drops spaces
+        place = str(located(value))
+        moved = value.startswith("~") or not value.isascii()
+        return _literal(place) if moved and place != value else text
+    if text.lower() == "null" or (sweeps and value is not None):
+        return text
+    if sweeps and "," in text:
+        return ",".join(_path(each, False) for each in text.split(","))
+    return _literal(text)
+
+
+def _choice_of_data(argument: str, text: str, sweeps: bool) -> list[str]:
+    """The folders that stand where an option is expected, as settings; else the argument."""
+    value = _parsed(text)
+    whole = value if isinstance(value, str) and not _is_there(text) else text
+    names = text.split(",") if sweeps and not _is_there(whole) else [whole]
+    known = sorted(set(options(DATA)))
+    others = [name for name in names if name not in known]
+    if not others:
+        return [argument]
+    for name in others:
+        _check_folder(name, known)
+    if len(others) < len(names):
+        raise UnknownNameError(
+            f"{argument}: expected options or folders, got both; sweep over one of the two"
+        )
+    roots = ",".join(_literal(str(located(name))) for name in names)
+    return [f"{DATA}=folder", f"{DATA}.root={roots}"]
+
+
+def _check_folder(name: str, known: Sequence[str]) -> None:
+    if os.path.isdir(located(name)):
+        return
+    if name.startswith((".", "~")) or os.path.dirname(name):
+        raise MissingFileError(
+            f"{DATA}={name}: there is no folder {located(name)}; "
+            f"give a folder, or choose one of {', '.join(known)}"
+        )
+    raise UnknownNameError(f"{DATA}={name}: no such option{near(name, known)}")
+
+
+def _is_there(text: str) -> bool:
+    return os.path.exists(located(text))
+
+
+def _literal(text: str) -> str:
+    """A value that Hydra and OmegaConf read back as it is, quoted if need be."""
+    place = text if located(text) == Path(text) else str(located(text))
+    if place == "???":  # OmegaConf's word for a missing value
+        place = f"./{place}"
+    is_plain = _parsed(place) == place and not re.search(r"['\"]|\$\{", place)
+    return place if is_plain else quoted(_without_interpolation(place))
+
+
+def _without_interpolation(text: str) -> str:
+    """With `${` escaped for OmegaConf, unless that is an interpolation such as `${now:%H}`."""
+    if re.search(r"\$\{[^${}]+\}", text) and not _is_prefix_there(text):
+        return text
+    return literal(text)
+
+
+def _is_prefix_there(text: str) -> bool:
+    """Whether the folder is there whose name has the `${`."""
+    start, mark, rest = text.partition("${")
+    return os.path.exists(start + mark + rest.partition("/")[0])
+
+
+def _parsed(text: str) -> Any:
+    """What Hydra reads in a value; None: nothing."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text}").value()
+    except HydraException:
+        return None
