@@ -11,7 +11,7 @@ from detbox.data.augmentation import Augmentation
 from detbox.data.dataset import DataSet, Loading
 from detbox.data.folder import Folder, Named
 from detbox.data.images import AUTOMATIC, Reading
-from detbox.data.paths import InsidePath, OwnPath
+from detbox.data.paths import InsidePath, OfFolder, OwnPath
 from detbox.data.pixel_range import PixelRange
 from detbox.data.shapes import ensure_shapes
 from detbox.data.steps import COCO_SIZES
@@ -28,7 +28,7 @@ def folder(
     train_annotations: InsidePath = None,
     val_images: InsidePath = None,
     val_annotations: InsidePath = None,
-    format: str | None = None,
+    format: OfFolder = None,
     batch_size: int = 2,
     eval_batch_size: int = 2,
     workers: int = 4,

@@ -29,6 +29,14 @@ def test_what_the_caller_leaves_open_is_as_in_training() -> None:
     assert (chosen.data.eval_size, chosen.data.batch_size, chosen.data.root) == (192, 7, "/old")
 
 
+def test_a_folder_is_shown_as_in_training_whatever_its_format() -> None:
+    run = detbox.compose("data=coco", "data.root=/old", "data.eval_size=192")
+    data = with_data(
+        run, detbox.compose("data=folder", "data.root=/new"), ["data", "data.root"]
+    ).data
+    assert (data.name, data.root, data.format, data.eval_size) == ("folder", "/new", None, 192)
+
+
 def test_another_kind_of_data_is_taken_whole() -> None:
     run = detbox.compose("data=shapes")
     cfg = detbox.compose("data=coco", "data.root=/new")
