@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ from detbox.commands.arguments import readable
 from detbox.commands.overrides import typed
 from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt
 from detbox.console.lines import quiet
-from detbox.errors import DetboxError, MachineError, SettingError
+from detbox.crashes import memory_watched, others_watched
+from detbox.errors import DetboxError, SettingError
 from detbox.explain import explain
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.run_folder import check_given, going_on, register_resolver, remove_empty
@@ -97,45 +97,13 @@ def _one_message() -> Iterator[None]:
     A job of a multirun raises instead: the sweep goes on and its table shows the line.
     """
     try:
-        with _memory_watched():
+        with memory_watched(_folder()), others_watched(_folder()):
             yield
     except DetboxError as error:
         if _is_multirun():
             raise
         remove_empty(_folder())
         stop(str(error))
-
-
-@contextmanager
-def _memory_watched() -> Iterator[None]:
-    """Say what to do when memory runs out, and keep the traceback in the run folder.
-
-    Raises:
-        MachineError: it did.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        trace = _folder() / "out_of_memory.txt"
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text(traceback.format_exc(), encoding="utf-8")
-        told = str(error).splitlines() or ["host memory"]
-        raise MachineError(
-            f"out of memory ({told[0]}); try a smaller "
-            "data.batch_size, trainer.precision=bf16-mixed or backbone.checkpointing=true; "
-            f"the traceback is in {trace}"
-        ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a class for it, the host Python's own or an allocator's text, MPS a text."""
-    import torch
-
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    texts = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, kinds) or any(text in str(error) for text in texts)
 
 
 def _is_multirun() -> bool:

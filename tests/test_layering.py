@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("conversion",),
     ("commands",),
     ("run_folder", "usage"),
+    ("crashes",),
     ("launch",),
     ("cli",),
     ("__main__",),
