@@ -23,6 +23,7 @@ import detbox.necks
 import detbox.tracking.builders
 import detbox.tracking.loggers  # noqa: F401
 from detbox.backbones.weights import load_pretrained
+from detbox.callbacks import CALLBACKS
 from detbox.criterion import Criterion
 from detbox.data.dataset import DataSet
 from detbox.engine.optimization import Optimization
@@ -30,9 +31,11 @@ from detbox.errors import SettingError
 from detbox.models.detector import Detector
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.postprocess import Postprocess
+from detbox.ranges import Range, check_range
 from detbox.registry import (
     BACKBONES,
     DATA,
+    LOGGERS,
     LOSSES,
     MATCHERS,
     MODELS,
@@ -40,12 +43,19 @@ from detbox.registry import (
     OPTIMIZERS,
     POSTPROCESSES,
     SCHEDULES,
+    TRAINERS,
 )
 from detbox.structures import LabelSpace
 
 if TYPE_CHECKING:
     from detbox.data.module import DataModule
     from detbox.engine.module import DetectionModule
+
+SECTIONS = (
+    *(BACKBONES, NECKS, MODELS, MATCHERS, POSTPROCESSES),
+    *(DATA, OPTIMIZERS, SCHEDULES, TRAINERS, LOGGERS),
+)
+"""kinds of parts that a configuration names in a section of their own"""
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
@@ -88,12 +98,12 @@ def build_criterion(cfg: DictConfig) -> Criterion:
     check_scores(cfg)
     losses_by_name = {str(name): LOSSES.bind(loss) for name, loss in cfg.criterion.losses.items()}
     weights = {
-        str(name): number(f"criterion.weights.{name}", weight)
+        str(name): number(f"criterion.weights.{name}", weight, Range(0))
         for name, weight in cfg.criterion.weights.items()
     }
     group_weights = {
         str(group): {
-            str(name): number(f"criterion.group_weights.{group}.{name}", weight)
+            str(name): number(f"criterion.group_weights.{group}.{name}", weight, Range(0))
             for name, weight in own.items()
         }
         for group, own in cfg.criterion.get("group_weights", {}).items()
@@ -191,14 +201,32 @@ def load_backbone(module: DetectionModule, embedded: bool, weights: str | None =
     load_pretrained(module.detector.backbone, required=not embedded, weights=weights)
 
 
-def number(key: str, value: object) -> float:
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse values that no part could take, before a file of the data is opened.
+
+    Raises:
+        KeyError: a setting that a part does not know.
+        ValueError: a value outside its range or choices.
+    """
+    for registry in SECTIONS:
+        if registry.kind in cfg:
+            registry.bind(cfg[registry.kind])
+    for settings in cfg.callbacks.values():
+        if settings is not None:
+            CALLBACKS.bind(settings)
+    if cfg.get("lr_batch") is not None:
+        number("lr_batch", cfg.lr_batch, Range(1))
+
+
+def number(key: str, value: object, within: Range) -> float:
     """A setting outside the typed schemas as a number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or outside its range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SettingError(f"{key} must be a number, got {value!r}")
+    check_range(key, value, within)
     return float(value)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
-CALLBACKS = Registry("callback")
+CALLBACKS = Registry("callback", "callbacks.{name}.")
 
 
 class Stage(IntEnum):

@@ -8,6 +8,7 @@ from torchvision import ops
 from detbox.boxes import box_scale, to_xyxy
 from detbox.errors import SettingError
 from detbox.numerics import at_least_float32
+from detbox.ranges import Count, Share
 from detbox.registry import POSTPROCESSES
 from detbox.structures import Detections, PredictionSet
 
@@ -76,13 +77,13 @@ class SoftmaxPostprocess:
 
 
 @POSTPROCESSES.register("softmax", scores="softmax")
-def softmax(*, nms_iou: float | None = None) -> SoftmaxPostprocess:
+def softmax(*, nms_iou: Share | None = None) -> SoftmaxPostprocess:
     """Every query's best class, with class-agnostic suppression if asked for."""
     return SoftmaxPostprocess(nms_iou)
 
 
 @POSTPROCESSES.register("top", scores="sigmoid")
-def top(*, num_select: int = 300, nms_iou: float | None = None) -> Postprocess:
+def top(*, num_select: Count = 300, nms_iou: Share | None = None) -> Postprocess:
     """The `num_select` best (query, class) pairs, with class-agnostic suppression if asked for."""
     return Postprocess(num_select, nms_iou)
 

@@ -22,6 +22,7 @@ from omegaconf.errors import ValidationError
 
 from detbox.errors import SettingError, UnknownNameError
 from detbox.messages import near
+from detbox.ranges import check_range, range_in
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 Scores = Literal["sigmoid", "softmax"]
@@ -43,10 +44,16 @@ class Part:
 
 
 class Registry:
-    """Builders of one kind by name."""
+    """Builders of one kind by name.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: of the parts, and what a configuration calls the section of one.
+        place: where messages say that a setting is, with `{name}` for the part's name.
+    """
+
+    def __init__(self, kind: str, place: str | None = None) -> None:
         self.kind = kind
+        self.place = f"{kind}." if place is None else place
         self._parts: dict[str, Part] = {}
 
     def register(
@@ -130,19 +137,30 @@ class Registry:
 
         Raises:
             KeyError: unknown name or key; the message names the nearest ones.
-            ValueError: a value that is not among a setting's choices.
+            ValueError: a value that is not among a setting's choices, or outside its range.
         """
         settings = _plain(config)
         name = str(settings.pop("name", None))
-        builder = self._part(name).builder
-        known = _settings_of(builder)
+        self.check(name, settings)
+        return partial(self.builder(name), **settings)
+
+    def check(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that the part of a name does not know, or values that it cannot take.
+
+        Raises:
+            KeyError: unknown name or key; the message names the nearest ones.
+            ValueError: a value that is not among a setting's choices, or outside its range.
+        """
+        builder = self.builder(name)
+        hints, known = _hints(builder, extras=True), _settings_of(builder)
         for key, value in settings.items():
             if key not in known:
                 raise UnknownNameError(
                     f"{self.kind} {name!r} has no setting {key!r}{near(key, known)}"
                 )
-            _check_choice(f"{self.kind}.{key}", value, _hints(builder).get(key))
-        return partial(builder, **settings)
+            place = self.place.format(name=name) + key
+            _check_choice(place, value, hints.get(key))
+            check_range(place, value, range_in(hints.get(key)))
 
     def builder(self, name: str) -> Callable[..., Any]:
         """What is registered under a name."""
@@ -192,14 +210,19 @@ def _schema(name: str, builder: Callable[..., Any]) -> type:
     return make_dataclass(f"{name}_settings", fields)
 
 
-def _hints(builder: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the settings alone: those of the objects may exist for the type checker only."""
+def _hints(builder: Callable[..., Any], *, extras: bool = False) -> dict[str, Any]:
+    """Types of the settings alone: those of the objects may exist for the type checker only.
+
+    Args:
+        builder: of a part.
+        extras: with the ranges that they name.
+    """
     function = inspect.unwrap(builder.__init__ if inspect.isclass(builder) else builder)
     names = function.__annotations__
     asked = SimpleNamespace(
         __annotations__={key: names[key] for key in _settings_of(builder) if key in names}
     )
-    return typing.get_type_hints(asked, globalns=function.__globals__)
+    return typing.get_type_hints(asked, globalns=function.__globals__, include_extras=extras)
 
 
 def _field_type(hint: Any) -> Any:
@@ -234,16 +257,16 @@ BACKBONES = Registry("backbone")
 NECKS = Registry("neck")
 MODELS = Registry("model")
 MATCHERS = Registry("matcher")
-CLASS_COSTS = Registry("class_cost")
+CLASS_COSTS = Registry("class_cost", "class cost {name}: ")
 POSTPROCESSES = Registry("postprocess")
-LOSSES = Registry("loss")
+LOSSES = Registry("loss", "loss {name}: ")
 DATA = Registry("data")
 OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("schedule")
 TRAINERS = Registry("trainer")
 LOGGERS = Registry("logger")
 FORMATS = Registry("format")
-AUGMENTATIONS = Registry("augmentation")
+AUGMENTATIONS = Registry("augmentation", "data.augment, {name}: ")
 
 __all__ = [
     "AUGMENTATIONS",

@@ -36,6 +36,11 @@ WRONG = [
     (["criterion.weights.giou=abc"], "criterion.weights.giou must be a number"),
     (["postprocess.num_select=abc"], "could not be converted to Integer"),
     (["model.decoder_layers=0"], "must be at least 1"),
+    (["trainer.max_epochs=-3"], "trainer.max_epochs must be at least 1, or -1, got -3"),
+    (["data=coco", "optimizer.lr=nan"], "optimizer.lr must be above 0, got nan"),
+    (["callbacks.pictures.threshold=2"], "callbacks.pictures.threshold must be from 0 to 1"),
+    (["lr_batch=0"], "lr_batch must be at least 1, got 0"),
+    (["criterion.weights.giou=-1"], "criterion.weights.giou must be at least 0, got -1"),
     (["trainer.accelerator=gpux"], "accelerator has no choice 'gpux'"),
 ]
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 import detbox
 from detbox import build, registry
+from detbox.build import check_settings
 from detbox.registry import Registry
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -27,6 +28,8 @@ def test_every_option_composes(group: str, option: str) -> None:
     cfg = detbox.compose(f"{group}={option}")
     if group in REGISTRIES:
         assert cfg[group].name in REGISTRIES[group].names()
+    if not OmegaConf.missing_keys(cfg):
+        check_settings(cfg)
 
 
 @pytest.mark.parametrize(

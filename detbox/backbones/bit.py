@@ -14,6 +14,7 @@ from detbox.backbones.checkpointing import RecomputedStage
 from detbox.backbones.own import CommonSettings, OwnBackbone, freeze_stages, rates
 from detbox.backbones.settings import check_drop_path
 from detbox.padding import enlarged
+from detbox.ranges import Count, ShareBelowOne, Stages
 from detbox.registry import BACKBONES
 
 STEM_WIDTH = 64
@@ -131,11 +132,11 @@ class BiT(OwnBackbone):
 @BACKBONES.register("bit_r50")
 def bit_r50(
     *,
-    strides: tuple[int, ...] = (8, 16, 32),
+    strides: tuple[Count, ...] = (8, 16, 32),
     weights: str | None = None,
     pretrained: str = "auto",
-    frozen_stages: int = 0,
-    drop_path: float = 0.0,
+    frozen_stages: Stages = 0,
+    drop_path: ShareBelowOne = 0.0,
     checkpointing: bool = False,
 ) -> BiT:
     """Build a BiT ResNet-50 on random weights.

@@ -26,6 +26,7 @@ from detbox.backbones.settings import check_drop_path
 from detbox.errors import SettingError
 from detbox.messages import listed
 from detbox.padding import enlarged
+from detbox.ranges import Count, ShareBelowOne, Stages, Whole
 from detbox.registry import BACKBONES
 
 PARALLEL = ("2", "3", "4")
@@ -179,15 +180,15 @@ class CoaT(OwnBackbone):
 @BACKBONES.register("coat")
 def coat(
     *,
-    widths: tuple[int, ...] = (64, 128, 320, 512),
-    depths: tuple[int, ...] = (3, 4, 6, 3),
-    mlp_ratios: tuple[int, ...] = (8, 8, 4, 4),
-    parallel_depth: int = 0,
-    strides: tuple[int, ...] = (8, 16, 32),
+    widths: tuple[Count, ...] = (64, 128, 320, 512),
+    depths: tuple[Count, ...] = (3, 4, 6, 3),
+    mlp_ratios: tuple[Count, ...] = (8, 8, 4, 4),
+    parallel_depth: Whole = 0,
+    strides: tuple[Count, ...] = (8, 16, 32),
     weights: str | None = None,
     pretrained: str = "auto",
-    frozen_stages: int = 0,
-    drop_path: float = 0.0,
+    frozen_stages: Stages = 0,
+    drop_path: ShareBelowOne = 0.0,
     checkpointing: bool = False,
 ) -> CoaT:
     """Build a CoaT on random weights, CoaT-Lite Small unless told otherwise; see `CoaT`.

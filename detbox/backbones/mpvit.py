@@ -17,6 +17,7 @@ from detbox.backbones.own import (
 )
 from detbox.backbones.settings import check_drop_path
 from detbox.padding import enlarged
+from detbox.ranges import Count, ShareBelowOne, Stages
 from detbox.registry import BACKBONES
 
 
@@ -178,16 +179,16 @@ class MPViT(OwnBackbone):
 @BACKBONES.register("mpvit")
 def mpvit(
     *,
-    widths: tuple[int, ...] = (64, 128, 216, 288),
-    depths: tuple[int, ...] = (1, 3, 6, 3),
-    paths: tuple[int, ...] = (2, 3, 3, 3),
-    mlp_ratio: int = 4,
-    strides: tuple[int, ...] = (8, 16, 32),
+    widths: tuple[Count, ...] = (64, 128, 216, 288),
+    depths: tuple[Count, ...] = (1, 3, 6, 3),
+    paths: tuple[Count, ...] = (2, 3, 3, 3),
+    mlp_ratio: Count = 4,
+    strides: tuple[Count, ...] = (8, 16, 32),
     weights: str | None = None,
     pretrained: str = "auto",
-    frozen_stages: int = 0,
+    frozen_stages: Stages = 0,
     frozen_norm: bool = False,
-    drop_path: float = 0.0,
+    drop_path: ShareBelowOne = 0.0,
     checkpointing: bool = False,
 ) -> MPViT:
     """Build an MPViT on random weights, MPViT-S unless told otherwise; see `MPViT`.

@@ -34,6 +34,7 @@ from detbox.backbones.timm_names import (
 from detbox.errors import SettingError
 from detbox.messages import listed
 from detbox.padding import enlarged
+from detbox.ranges import Count, ShareBelowOne, Stages
 from detbox.registry import BACKBONES
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -161,14 +162,14 @@ class TimmBackbone(BackboneModule):
 def timm(
     *,
     model: str,
-    strides: tuple[int, ...] = (8, 16, 32),
-    output_stride: int = 32,
+    strides: tuple[Count, ...] = (8, 16, 32),
+    output_stride: Count = 32,
     weights: str | None = None,
     pretrained: str = "auto",
-    frozen_stages: int = 0,
+    frozen_stages: Stages = 0,
     frozen_norm: bool = False,
     out_norm: bool = False,
-    drop_path: float = 0.0,
+    drop_path: ShareBelowOne = 0.0,
     checkpointing: bool = False,
 ) -> TimmBackbone:
     """Build a timm model without its head, on random weights; `load_pretrained` fills it.

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from detbox import ops
-from detbox.build import build_data, build_module
+from detbox.build import build_data, build_module, check_settings
 from detbox.commands.overrides import typed_keys
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
@@ -32,6 +32,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) 
     Raises:
         ValueError, FileNotFoundError: no such checkpoint or data, or no class in common.
     """
+    check_settings(cfg)
     ops.configure(cfg.op)
     checkpoint = RunCheckpoint.read(cfg.ckpt)
     run = with_data(checkpoint.recipe, cfg, typed_keys() if given is None else given)

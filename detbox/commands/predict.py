@@ -11,6 +11,7 @@ from detbox.build import build_data
 from detbox.commands.table import register_command
 from detbox.console.lines import say
 from detbox.predictor import find_images, load, predict_to_folder
+from detbox.ranges import Share
 from detbox.runfile import RunCheckpoint
 
 
@@ -21,7 +22,7 @@ def predict(
     *,
     ckpt: str,
     source: str | None = None,
-    threshold: float = 0.3,
+    threshold: Share = 0.3,
     device: str = "auto",
 ) -> None:
     """Draw and list what a checkpoint finds in a file, a folder or a glob.

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from detbox.errors import SettingError
 from detbox.registry import Registry
 
-COMMANDS = Registry("command")
+COMMANDS = Registry("command", "")
 EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE"}
 """of settings that commands cannot do without, for messages"""
 Run = TypeVar("Run", bound=Callable[..., Any])
@@ -64,10 +64,11 @@ def bound(name: str, cfg: DictConfig) -> Callable[..., Any]:
     """What a command does, with its settings taken from a configuration.
 
     Raises:
-        SettingError: one that has no default is missing.
+        SettingError: one that has no default is missing, or one is out of its range.
     """
     for key in map(str, cfg):
         if OmegaConf.is_missing(cfg, key):
             raise SettingError(f"{key} is missing; give {key}={EXAMPLES.get(key, 'VALUE')}")
     settings = {key: cfg[key] for key in COMMANDS.settings(name)}
+    COMMANDS.check(name, settings)
     return partial(COMMANDS.builder(name), cfg, **settings)

@@ -9,7 +9,14 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from detbox import ops
-from detbox.build import build_data, build_module, load_backbone, number, plain, plugins_of
+from detbox.build import (
+    build_data,
+    build_module,
+    check_settings,
+    load_backbone,
+    plain,
+    plugins_of,
+)
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
 from detbox.console.lines import say
@@ -45,6 +52,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
 
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+    check_settings(cfg)
     cfg = settled(cfg)
     ops.configure(cfg.op)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -79,10 +87,10 @@ def share_step(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
     step = data.share(trainer.world_size, trainer.accumulate_grad_batches)
     if step.total != step.pictures or data.dataset.loading.total_batch is not None:
         rank_zero_only(say)(str(step))
-    if cfg.lr_batch is not None:
-        lr_batch = number("lr_batch", cfg.lr_batch)
-        if advice := step.advice(cfg.optimizer.lr, round(lr_batch)):
-            rank_zero_only(say)(advice)
+    if cfg.lr_batch is None:
+        return
+    if advice := step.advice(cfg.optimizer.lr, round(cfg.lr_batch)):
+        rank_zero_only(say)(advice)
 
 
 def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) -> None:

@@ -16,6 +16,7 @@ from detbox.data.pixel_range import PixelRange
 from detbox.data.shapes import ensure_shapes
 from detbox.data.steps import COCO_SIZES
 from detbox.data.transforms import Display
+from detbox.ranges import Count, Share, ShareBelowOne, Whole
 from detbox.registry import DATA
 
 
@@ -29,20 +30,20 @@ def folder(
     val_images: InsidePath = None,
     val_annotations: InsidePath = None,
     format: OfFolder = None,
-    batch_size: int = 2,
-    eval_batch_size: int = 2,
-    workers: int = 4,
-    total_batch: int | None = None,
-    train_sizes: tuple[int, ...] = COCO_SIZES,
-    eval_size: int = 800,
-    max_size: int = 1333,
+    batch_size: Count = 2,
+    eval_batch_size: Count = 2,
+    workers: Whole = 4,
+    total_batch: Count | None = None,
+    train_sizes: tuple[Count, ...] = COCO_SIZES,
+    eval_size: Count = 800,
+    max_size: Count = 1333,
     pixel_range: str = "auto",
-    max_pixels: int = AUTOMATIC.max_pixels,
+    max_pixels: Count = AUTOMATIC.max_pixels,
     crop: bool = True,
-    crop_from: tuple[int, ...] = (400, 500, 600),
-    crop_sizes: tuple[int, ...] = (384, 600),
-    flip: float = 0.5,
-    jitter: float = 0.0,
+    crop_from: tuple[Count, ...] = (400, 500, 600),
+    crop_sizes: tuple[Count, ...] = (384, 600),
+    flip: Share = 0.5,
+    jitter: ShareBelowOne = 0.0,
     augment: tuple[Any, ...] = ("flip", "crop", "resize", "jitter"),
 ) -> DataSet:
     """A folder of pictures and annotations.
@@ -67,9 +68,9 @@ def folder(
     }
     return DataSet(
         Folder(root, named, format),
-        Display(eval_size, max_size).checked(),
+        Display(eval_size, max_size),
         partial(Augmentation, augment, known),
-        Loading(batch_size, eval_batch_size, workers, total_batch).checked(),
+        Loading(batch_size, eval_batch_size, workers, total_batch),
         reading=Reading(PixelRange.parse(pixel_range), max_pixels).checked(),
         advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
     )
@@ -78,16 +79,16 @@ def folder(
 @DATA.register("shapes")
 def shapes(
     *,
-    image_size: int = 128,
-    train_images: int = 1500,
-    val_images: int = 200,
-    batch_size: int = 8,
-    eval_batch_size: int = 16,
-    workers: int = 0,
-    total_batch: int | None = None,
-    train_sizes: tuple[int, ...] = (),
-    flip: float = 0.5,
-    jitter: float = 0.0,
+    image_size: Count = 128,
+    train_images: Count = 1500,
+    val_images: Count = 200,
+    batch_size: Count = 8,
+    eval_batch_size: Count = 16,
+    workers: Whole = 0,
+    total_batch: Count | None = None,
+    train_sizes: tuple[Count, ...] = (),
+    flip: Share = 0.5,
+    jitter: ShareBelowOne = 0.0,
     augment: tuple[Any, ...] = ("flip", "resize", "jitter"),
 ) -> DataSet:
     """Drawn shapes; made on first use, within seconds, in the cache folder.
@@ -104,9 +105,9 @@ def shapes(
     }
     return DataSet(
         partial(_drawn, image_size, {"train": train_images, "val": val_images}),
-        Display(image_size, longest).checked(),
+        Display(image_size, longest),
         partial(Augmentation, augment, known),
-        Loading(batch_size, eval_batch_size, workers, total_batch).checked(),
+        Loading(batch_size, eval_batch_size, workers, total_batch),
         embedded=True,
     )
 

@@ -10,7 +10,6 @@ from detbox.annotations.split import Split
 from detbox.data.augmentation import Augmentation
 from detbox.data.images import AUTOMATIC, Reading
 from detbox.data.transforms import Display
-from detbox.errors import SettingError
 
 
 class Loading(NamedTuple):
@@ -24,17 +23,6 @@ class Loading(NamedTuple):
     """decoding processes per rank, at most one per core"""
     total_batch: int | None = None
     """images per optimizer step over all ranks, in place of `batch_size`; None: as that makes"""
-
-    def checked(self) -> Loading:
-        """Itself.
-
-        Raises:
-            ValueError: a batch size is not positive, or workers are fewer than none.
-        """
-        total = 1 if self.total_batch is None else self.total_batch
-        if min(self.batch_size, self.eval_batch_size, total) < 1 or self.workers < 0:
-            raise SettingError(f"expected positive batch sizes and workers >= 0, got {self}")
-        return self
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from torchvision.transforms.v2 import functional as F
 
 from detbox.data.transforms import View, Window, fitted_size, resized, window_of
 from detbox.errors import SettingError
+from detbox.ranges import Count, Share, ShareBelowOne
 from detbox.registry import AUGMENTATIONS
 
 COCO_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 
 
 @AUGMENTATIONS.register("flip")
-def flip(view: View, random: np.random.Generator, *, share: float = 0.5) -> View:
+def flip(view: View, random: np.random.Generator, *, share: Share = 0.5) -> View:
     """Mirror so large a share of the pictures."""
-    _check_share("flip", share)
     if random.random() >= share:
         return view
     return View(F.horizontal_flip(view.image), F.horizontal_flip(view.boxes), view.labels)
@@ -30,9 +30,9 @@ def crop(
     view: View,
     random: np.random.Generator,
     *,
-    share: float = 0.5,
-    short_sides: tuple[int, ...] = (400, 500, 600),
-    sides: tuple[int, ...] = (384, 600),
+    share: Share = 0.5,
+    short_sides: tuple[Count, ...] = (400, 500, 600),
+    sides: tuple[Count, ...] = (384, 600),
 ) -> View:
     """Resize so large a share of the pictures, and cut a window out of them.
 
@@ -45,15 +45,14 @@ def crop(
         short_sides: to draw from before the cut, in pixels.
         sides: the least and the largest of the window, in pixels.
     """
-    _check_share("crop", share)
     if not share:
         return view
-    if len(sides) != 2 or not 1 <= sides[0] <= sides[1]:
+    if len(sides) != 2 or sides[0] > sides[1]:
         raise SettingError(
             f"expected two sides of a crop in pixels, the least and the largest, got {sides}; "
             "try data.crop_sizes=[384,600], or data.crop=false"
         )
-    _check_sides("crop_from", short_sides)
+    _check_any("crop_from", short_sides)
     if random.random() >= share:
         return view
     height, width = view.image.shape[-2:]
@@ -66,19 +65,17 @@ def resize(
     view: View,
     random: np.random.Generator,
     *,
-    short_sides: tuple[int, ...] = COCO_SIZES,
-    longest: int = 1333,
+    short_sides: tuple[Count, ...] = COCO_SIZES,
+    longest: Count = 1333,
 ) -> View:
     """Give pictures one of several short sides, in pixels, but no side longer than `longest`."""
-    _check_sides("train_sizes", (*short_sides, longest) if short_sides else ())
+    _check_any("train_sizes", short_sides)
     return resized(view, int(random.choice(short_sides)), longest)
 
 
 @AUGMENTATIONS.register("jitter")
-def jitter(view: View, random: np.random.Generator, *, share: float = 0.2) -> View:
+def jitter(view: View, random: np.random.Generator, *, share: ShareBelowOne = 0.2) -> View:
     """Vary brightness, contrast and saturation by that share; 0: not at all."""
-    if not 0 <= share < 1:
-        raise SettingError(f"expected a share from 0 to below 1 for jitter, got {share}")
     if not share:
         return view
     image = view.image
@@ -97,14 +94,6 @@ def _window(size: tuple[int, int], sides: tuple[int, ...], random: np.random.Gen
     return top, left, new_height, new_width
 
 
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise SettingError(f"expected a share from 0 to 1 for {name}, got {share}")
-
-
-def _check_sides(key: str, sides: tuple[int, ...]) -> None:
-    if not sides or min(sides) < 1:
-        raise SettingError(
-            f"expected positive sizes in pixels, got data.{key}={list(sides)}; "
-            f"try data.{key}=[480,512]"
-        )
+def _check_any(key: str, sides: tuple[int, ...]) -> None:
+    if not sides:
+        raise SettingError(f"data.{key} has no size; try data.{key}=[480,512]")

@@ -13,7 +13,6 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from detbox.boxes import box_scale, to_cxcywh, to_xyxy
-from detbox.errors import SettingError
 
 LARGE = 1 << 25
 """pixels above which pictures are made smaller as soon as may be; 100 MB as RGB"""
@@ -50,19 +49,6 @@ class Display(NamedTuple):
     short: int
     """short side in pixels, where the longest allows it"""
     longest: int
-
-    def checked(self) -> Display:
-        """Itself.
-
-        Raises:
-            ValueError: a side is not positive.
-        """
-        if min(self) < 1:
-            raise SettingError(
-                f"expected positive sizes in pixels, got {self.short} and at most {self.longest}; "
-                "try data.eval_size=512 data.max_size=1333"
-            )
-        return self
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width at which a picture of that size is shown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
+from detbox.ranges import Count, Positive
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Checkpoint
@@ -22,7 +23,7 @@ def seeding(context: RunContext) -> list[SeedEveryStep]:
 
 @register_callback("checkpoints", Stage.SAVING)
 def checkpoints(
-    context: RunContext, *, every_n_steps: int = 500, every_minutes: float = 5.0
+    context: RunContext, *, every_n_steps: Count = 500, every_minutes: Positive = 5.0
 ) -> list[Checkpoint]:
     """`best.ckpt` by validation AP; `last.ckpt` after every epoch, and on the way.
 

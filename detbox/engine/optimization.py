@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from detbox.engine.groups import NO_PATTERNS, WeightDecay, check_patterns, parameter_groups
 from detbox.errors import SettingError
+from detbox.ranges import NonNegative, Positive, Share, ShareAboveNone, ShareBelowOne, Whole
 from detbox.registry import OPTIMIZERS, SCHEDULES
 
 BACKBONE_SLOWER = {"backbone": 0.1}
@@ -46,12 +47,12 @@ class Optimization:
 def adamw(
     module: nn.Module,
     *,
-    lr: float = 1e-4,
-    weight_decay: float = 1e-4,
-    betas: tuple[float, ...] = (0.9, 0.999),
-    lr_factors: dict[str, float] = BACKBONE_SLOWER,
-    layer_decay: float = 1.0,
-    weight_decays: dict[str, float] = NO_PATTERNS,
+    lr: Positive = 1e-4,
+    weight_decay: NonNegative = 1e-4,
+    betas: tuple[ShareBelowOne, ...] = (0.9, 0.999),
+    lr_factors: dict[str, NonNegative] = BACKBONE_SLOWER,
+    layer_decay: ShareAboveNone = 1.0,
+    weight_decays: dict[str, NonNegative] = NO_PATTERNS,
     decay_norms: bool = True,
     decay_biases: bool = True,
 ) -> AdamW:
@@ -89,8 +90,8 @@ def step(
     per_epoch: int,
     *,
     drops: tuple[float, ...] = (0.92,),
-    gamma: float = 0.1,
-    warmup_steps: int = 0,
+    gamma: NonNegative = 0.1,
+    warmup_steps: Whole = 0,
 ) -> Factor:
     """Constant, times `gamma` from each drop on.
 
@@ -126,7 +127,7 @@ def _drop_step(share: float, total: int, per_epoch: int) -> int:
 
 @SCHEDULES.register("cosine")
 def cosine(
-    total: int, per_epoch: int, *, warmup_steps: int = 0, final_factor: float = 0.0
+    total: int, per_epoch: int, *, warmup_steps: Whole = 0, final_factor: Share = 0.0
 ) -> Factor:
     """Linear warm-up, then half a cosine to `final_factor` (Loshchilov & Hutter, ICLR 2017)."""
 

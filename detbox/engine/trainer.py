@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from detbox.errors import SettingError
+from detbox.ranges import Count, Endless, NonNegative, Range
 from detbox.registry import TRAINERS
 
 if TYPE_CHECKING:
@@ -21,19 +22,19 @@ def lightning(
     loggers: Sequence[Logger],
     callbacks: Sequence[Callback],
     *,
-    max_epochs: int = 12,
-    max_steps: int = -1,
+    max_epochs: Endless = 12,
+    max_steps: Endless = -1,
     accelerator: Literal["auto", "cpu", "cuda", "mps", "gpu"] = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    num_nodes: Count = 1,
     strategy: str = "auto",
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
-    gradient_clip_val: float | None = 0.1,
-    accumulate_grad_batches: int = 1,
-    check_val_every_n_epoch: int = 1,
-    limit_train_batches: int | float | None = None,
-    limit_val_batches: int | float | None = None,
-    log_every_n_steps: int = 20,
+    gradient_clip_val: NonNegative | None = 0.1,
+    accumulate_grad_batches: Count = 1,
+    check_val_every_n_epoch: Count = 1,
+    limit_train_batches: Annotated[int | float | None, Range(0, beyond_low=True)] = None,
+    limit_val_batches: Annotated[int | float | None, Range(0)] = None,
+    log_every_n_steps: Count = 20,
     deterministic: bool = False,
     sync_batchnorm: bool = False,
 ) -> pl.Trainer:

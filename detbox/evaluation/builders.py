@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
+from detbox.ranges import Share, Whole
 
 if TYPE_CHECKING:
     from detbox.evaluation.callback import CocoEvaluation
@@ -22,7 +23,9 @@ def evaluation(context: RunContext) -> list[CocoEvaluation]:
 
 
 @register_callback("pictures", Stage.DISPLAY)
-def pictures(context: RunContext, *, count: int = 12, threshold: float = 0.3) -> list[ContactSheet]:
+def pictures(
+    context: RunContext, *, count: Whole = 12, threshold: Share = 0.3
+) -> list[ContactSheet]:
     """`pictures.jpg`; none on other classes than the detector's, where the truth has no name."""
     from detbox.evaluation.pictures import ContactSheet
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detbox.losses.quality import best_of, class_index, matched_iou, soft_truth
+from detbox.ranges import NonNegative
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -17,9 +18,9 @@ def align(
     targets: Targets,
     matches: Matches,
     *,
-    score_power: float = 1.0,
-    iou_power: float = 6.0,
-    gamma: float = 2.0,
+    score_power: NonNegative = 1.0,
+    iou_power: NonNegative = 6.0,
+    gamma: NonNegative = 2.0,
 ) -> Tensor:
     """Focal cross-entropy against `score ** score_power * iou ** iou_power` (sec. 3.2).
 

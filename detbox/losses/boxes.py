@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from detbox.boxes import overlap, to_xyxy
+from detbox.ranges import NonNegative
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -18,7 +19,7 @@ def l1(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor
 
 @LOSSES.register("giou", scores=None)
 def giou(
-    predictions: PredictionSet, targets: Targets, matches: Matches, *, eps: float = 1e-6
+    predictions: PredictionSet, targets: Targets, matches: Matches, *, eps: NonNegative = 1e-6
 ) -> Tensor:
     """Sum of 1 - GIoU (DETR, eq. 10).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from detbox.ranges import NonNegative
 from detbox.registry import LOSSES
 from detbox.structures import Matches, Normalized, PredictionSet, Targets
 
@@ -15,7 +16,7 @@ def cross_entropy(
     targets: Targets,
     matches: Matches,
     *,
-    background_weight: float = 0.1,
+    background_weight: NonNegative = 0.1,
 ) -> Normalized:
     """Weighted mean cross-entropy of all queries; unmatched ones learn the last class.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -15,8 +16,8 @@ def focal(
     targets: Targets,
     matches: Matches,
     *,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
+    alpha: Share = 0.25,
+    gamma: NonNegative = 2.0,
 ) -> Tensor:
     """Sigmoid focal loss of all queries; unmatched ones learn background (Deformable DETR, A.4).
 

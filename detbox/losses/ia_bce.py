@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detbox.losses.quality import class_index, matched_iou, soft_truth
+from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -20,8 +21,8 @@ def ia_bce(
     targets: Targets,
     matches: Matches,
     *,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
+    alpha: Share = 0.25,
+    gamma: NonNegative = 2.0,
 ) -> Tensor:
     """Cross-entropy against `score ** alpha * iou ** (1 - alpha)`; negatives weigh focally.
 

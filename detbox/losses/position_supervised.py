@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detbox.losses.quality import best_of, class_index, matched_iou
+from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -20,10 +21,10 @@ def position_supervised(
     targets: Targets,
     matches: Matches,
     *,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    score_power: float = 0.0,
-    iou_power: float = 2.0,
+    alpha: Share = 0.25,
+    gamma: NonNegative = 2.0,
+    score_power: NonNegative = 0.0,
+    iou_power: NonNegative = 2.0,
     curve: Literal["none", "sin", "exp"] = "none",
 ) -> Tensor:
     """Focal loss whose positives aim at `score ** score_power * iou ** iou_power`.

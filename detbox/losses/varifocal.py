@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detbox.losses.quality import class_index, matched_iou, soft_truth
+from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -17,8 +18,8 @@ def varifocal(
     targets: Targets,
     matches: Matches,
     *,
-    alpha: float = 0.75,
-    gamma: float = 2.0,
+    alpha: Share = 0.75,
+    gamma: NonNegative = 2.0,
 ) -> Tensor:
     """Cross-entropy against the IoU: positives weigh as much as it, negatives focally (eq. 2).
 

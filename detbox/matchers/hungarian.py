@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from detbox.matchers.cost import CostMatcher, CostSettings
+from detbox.ranges import NonNegative, Share
 from detbox.registry import CLASS_COSTS, MATCHERS
 
 
@@ -10,12 +11,12 @@ from detbox.registry import CLASS_COSTS, MATCHERS
 def hungarian(
     *,
     class_cost: str = "focal",
-    class_weight: float = 2.0,
-    l1_weight: float = 5.0,
-    giou_weight: float = 2.0,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    eps: float = 1e-6,
+    class_weight: NonNegative = 2.0,
+    l1_weight: NonNegative = 5.0,
+    giou_weight: NonNegative = 2.0,
+    alpha: Share = 0.25,
+    gamma: NonNegative = 2.0,
+    eps: NonNegative = 1e-6,
 ) -> CostMatcher:
     """Hungarian matching on class, L1 and GIoU cost (Deformable DETR, app. A.4)."""
     from scipy.optimize import linear_sum_assignment

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from detbox.matchers.cost import CostMatcher, FocalBoxCost
+from detbox.ranges import NonNegative
 from detbox.registry import MATCHERS
 
 
 @MATCHERS.register("min_sum", scores="sigmoid")
 def min_sum(
-    *, class_weight: float = 2.0, l1_weight: float = 5.0, giou_weight: float = 2.0
+    *, class_weight: NonNegative = 2.0, l1_weight: NonNegative = 5.0, giou_weight: NonNegative = 2.0
 ) -> CostMatcher:
     """The alternative matcher of the official DINO (`matcher_type=SimpleMinsumMatcher`)."""
     return CostMatcher(FocalBoxCost(class_weight, l1_weight, giou_weight), cheapest)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from detbox.errors import SettingError
 from detbox.matchers.cost import Cost, CostSettings, joint_costs
 from detbox.matchers.transport import PERIOD, Plan, Transport
+from detbox.ranges import Count, NonNegative, Positive, Share
 from detbox.registry import CLASS_COSTS, MATCHERS
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -149,16 +150,16 @@ def _slots(targets: Targets) -> Matches:
 def sinkhorn(
     *,
     class_cost: str = "focal",
-    class_weight: float = 2.0,
-    l1_weight: float = 5.0,
-    giou_weight: float = 2.0,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    eps: float = 1e-6,
-    epsilon: float = 1e-3,
-    threshold: float = 1e-3,
-    iterations: int = 1000,
-    num_draws: int = 100,
+    class_weight: NonNegative = 2.0,
+    l1_weight: NonNegative = 5.0,
+    giou_weight: NonNegative = 2.0,
+    alpha: Share = 0.25,
+    gamma: NonNegative = 2.0,
+    eps: NonNegative = 1e-6,
+    epsilon: Positive = 1e-3,
+    threshold: Positive = 1e-3,
+    iterations: Count = 1000,
+    num_draws: Count = 100,
 ) -> SinkhornMatcher:
     """Sinkhorn matching on class, L1 and GIoU cost.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from detbox.boxes import pairwise_overlap, to_xyxy
 from detbox.matchers.cost import CostMatcher, FocalBoxCost, Matcher
 from detbox.numerics import at_least_float32
+from detbox.ranges import NonNegative, Share
 from detbox.registry import MATCHERS
 from detbox.structures import Matches, PredictionSet, Targets
 
@@ -61,13 +62,13 @@ def position_scores(predictions: PredictionSet, targets: Targets, eps: float = 1
 @MATCHERS.register("stable", scores="sigmoid")
 def stable(
     *,
-    class_weight: float = 2.0,
-    l1_weight: float = 5.0,
-    giou_weight: float = 2.0,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    position_power: float = 0.5,
-    eps: float = 1e-6,
+    class_weight: NonNegative = 2.0,
+    l1_weight: NonNegative = 5.0,
+    giou_weight: NonNegative = 2.0,
+    alpha: Share = 0.25,
+    gamma: NonNegative = 2.0,
+    position_power: NonNegative = 0.5,
+    eps: NonNegative = 1e-6,
 ) -> PositionModulated:
     """Hungarian matching on the focal cost of position-modulated probabilities, L1 and GIoU."""
     from scipy.optimize import linear_sum_assignment

@@ -15,6 +15,7 @@ from detbox.models.deformable_detr import FixedReferences
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import DenseEncoder, DenseEncoderLayer, DenseWidths, check_one_level
 from detbox.models.heads import SharedHeads
+from detbox.ranges import Count, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import Memory, PredictionSet, Queries, QueryGroup
 
@@ -163,12 +164,12 @@ def conditional_detr(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 300,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.1,
+    num_queries: Count = 300,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.1,
     attend_to_padding: bool = False,
 ) -> Detector:
     """Conditional DETR; `attend_to_padding` repeats what weights trained by detrex are used to.

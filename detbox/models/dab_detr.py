@@ -23,6 +23,7 @@ from detbox.models.detr import (
     flattened,
 )
 from detbox.models.heads import SharedHeads
+from detbox.ranges import Count, Positive, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import FeatureMap, Memory, PredictionSet, Queries, QueryGroup
 
@@ -164,14 +165,14 @@ def dab_detr(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 300,
-    num_patterns: int = 0,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.0,
-    position_temperature: float = 20.0,
+    num_queries: Count = 300,
+    num_patterns: Whole = 0,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.0,
+    position_temperature: Positive = 20.0,
 ) -> Detector:
     """DAB-DETR; with patterns it makes `num_queries * num_patterns` predictions.
 

@@ -22,6 +22,7 @@ from detbox.models.decoder import Decoder, Heads, Refined
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import flattened
 from detbox.models.heads import LayerHeads, SharedHeads
+from detbox.ranges import Count, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import ENCODER, FeatureMap, Memory, PredictionSet, Queries, QueryGroup
 
@@ -273,13 +274,13 @@ def deformable_detr(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 300,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    num_points: int = 4,
-    feedforward_dim: int = 1024,
-    dropout: float = 0.1,
+    num_queries: Count = 300,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    num_points: Count = 4,
+    feedforward_dim: Count = 1024,
+    dropout: ShareBelowOne = 0.1,
     refine: bool = False,
     two_stage: bool = False,
 ) -> Detector:

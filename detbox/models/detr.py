@@ -15,6 +15,7 @@ from detbox.layers.position import SinePosition
 from detbox.models.decoder import Decoder, Heads, Refined
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.heads import SharedHeads
+from detbox.ranges import Count, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import FeatureMap, Memory, PredictionSet, Queries, QueryGroup
 
@@ -225,12 +226,12 @@ def detr(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 100,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.1,
+    num_queries: Count = 100,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.1,
     pre_norm: bool = False,
 ) -> Detector:
     """DETR, with the norms after the blocks as published or before them.

@@ -29,6 +29,7 @@ from detbox.models.dn_detr import (
     with_denoising,
 )
 from detbox.models.heads import LayerHeads, SharedHeads
+from detbox.ranges import Count, Finite, NonNegative, Positive, Share, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import ENCODER, Matches, Memory, PredictionSet, Queries, QueryGroup, Targets
 
@@ -157,18 +158,18 @@ def dino(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 900,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    num_points: int = 4,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.0,
-    num_denoising: int = 100,
-    label_noise: float = 0.5,
-    box_noise: float = 1.0,
-    position_temperature: float = 20.0,
-    position_offset: float = 0.0,
+    num_queries: Count = 900,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    num_points: Count = 4,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.0,
+    num_denoising: Whole = 100,
+    label_noise: Share = 0.5,
+    box_noise: NonNegative = 1.0,
+    position_temperature: Positive = 20.0,
+    position_offset: Finite = 0.0,
     share_heads: bool = True,
 ) -> Detector:
     """DINO with as many levels as the neck gives; 4-scale and 5-scale differ only there.

@@ -18,6 +18,7 @@ from detbox.models.deformable_detr import (
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.dn_detr import Denoiser, label_table, with_indicator
 from detbox.models.heads import LayerHeads
+from detbox.ranges import Count, NonNegative, Share, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import Memory, PredictionSet, Queries
 
@@ -40,16 +41,16 @@ def dn_deformable_detr(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 300,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    num_points: int = 4,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.0,
-    denoising_groups: int = 5,
-    label_noise: float = 0.2,
-    box_noise: float = 0.4,
+    num_queries: Count = 300,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    num_points: Count = 4,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.0,
+    denoising_groups: Whole = 5,
+    label_noise: Share = 0.2,
+    box_noise: NonNegative = 0.4,
 ) -> Detector:
     """DN-Deformable-DETR, also called DN-DAB-Deformable-DETR.
 

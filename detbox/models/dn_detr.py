@@ -23,6 +23,7 @@ from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import DenseEncoderLayer, DenseWidths, check_one_level
 from detbox.models.heads import SharedHeads
 from detbox.models.query_groups import with_group
+from detbox.ranges import Count, NonNegative, Positive, Share, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import Matches, Queries, QueryGroup, Targets
 
@@ -208,17 +209,17 @@ def dn_detr(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 300,
-    num_patterns: int = 0,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.0,
-    denoising_groups: int = 5,
-    label_noise: float = 0.2,
-    box_noise: float = 0.4,
-    position_temperature: float = 20.0,
+    num_queries: Count = 300,
+    num_patterns: Whole = 0,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.0,
+    denoising_groups: Whole = 5,
+    label_noise: Share = 0.2,
+    box_noise: NonNegative = 0.4,
+    position_temperature: Positive = 20.0,
 ) -> Detector:
     """DN-DETR on DAB-DETR (DN-DAB-DETR); a query of no object and of a class share one table.
 

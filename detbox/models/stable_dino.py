@@ -25,6 +25,7 @@ from detbox.models.deformable_detr import (
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.dino import ContrastiveDenoiser, MixedQueries, NoiseDraws
 from detbox.models.heads import LayerHeads
+from detbox.ranges import Count, NonNegative, Share, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import FeatureMap, Memory, Targets
 
@@ -84,16 +85,16 @@ def stable_dino(
     neck: Neck,
     num_classes: int,
     *,
-    num_queries: int = 900,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    num_heads: int = 8,
-    num_points: int = 4,
-    feedforward_dim: int = 2048,
-    dropout: float = 0.0,
-    num_denoising: int = 100,
-    label_noise: float = 0.5,
-    box_noise: float = 1.0,
+    num_queries: Count = 900,
+    encoder_layers: Whole = 6,
+    decoder_layers: Count = 6,
+    num_heads: Count = 8,
+    num_points: Count = 4,
+    feedforward_dim: Count = 2048,
+    dropout: ShareBelowOne = 0.0,
+    num_denoising: Whole = 100,
+    label_noise: Share = 0.5,
+    box_noise: NonNegative = 1.0,
 ) -> Detector:
     """Stable-DINO on as many levels as the neck gives.
 

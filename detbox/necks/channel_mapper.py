@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detbox.necks.checks import GROUPS, check_groups, check_levels, hint_at_pyramid
+from detbox.ranges import Count
 from detbox.registry import NECKS
 
 
@@ -50,8 +51,8 @@ def channel_mapper(
     channels: Sequence[int],
     strides: Sequence[int],
     *,
-    hidden_dim: int = 256,
-    num_levels: int = 4,
+    hidden_dim: Count = 256,
+    num_levels: Count = 4,
 ) -> ChannelMapper:
     """Build the neck for backbone maps of these channels and strides.
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from detbox.errors import SettingError
 from detbox.necks.checks import GROUPS, check_groups, check_levels, hint_at_pyramid
+from detbox.ranges import Count
 from detbox.registry import NECKS
 
 
@@ -58,8 +59,8 @@ def fpn(
     channels: Sequence[int],
     strides: Sequence[int],
     *,
-    hidden_dim: int = 256,
-    num_levels: int = 4,
+    hidden_dim: Count = 256,
+    num_levels: Count = 4,
     group_norm: bool = True,
 ) -> FPN:
     """Build the neck for backbone maps of these channels and strides.

@@ -13,6 +13,7 @@ from detbox.layers.attention import Attention
 from detbox.layers.mlp import FeedForward
 from detbox.necks.checks import hint_at_pyramid
 from detbox.necks.fpn import check_strides, doubled
+from detbox.ranges import Count, ShareBelowOne
 from detbox.registry import NECKS
 
 TEMPERATURE = 10000.0
@@ -131,10 +132,10 @@ def hybrid_encoder(
     channels: Sequence[int],
     strides: Sequence[int],
     *,
-    hidden_dim: int = 256,
-    num_heads: int = 8,
-    feedforward_dim: int = 1024,
-    dropout: float = 0.0,
+    hidden_dim: Count = 256,
+    num_heads: Count = 8,
+    feedforward_dim: Count = 1024,
+    dropout: ShareBelowOne = 0.0,
 ) -> HybridEncoder:
     """Build the neck for backbone maps of these channels and strides; one level for each.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detbox.necks.checks import check_quarters
+from detbox.ranges import Count
 from detbox.registry import NECKS
 
 
@@ -28,7 +29,7 @@ class Projection(nn.Module):
 
 @NECKS.register("projection")
 def projection(
-    channels: Sequence[int], strides: Sequence[int], *, hidden_dim: int = 256
+    channels: Sequence[int], strides: Sequence[int], *, hidden_dim: Count = 256
 ) -> Projection:
     """Build the neck for backbone maps of these channels and strides.
 

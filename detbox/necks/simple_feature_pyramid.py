@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detbox.errors import SettingError
+from detbox.ranges import Count
 from detbox.registry import NECKS
 
 ENLARGE = (4, 2, 1)
@@ -41,9 +42,9 @@ def simple_feature_pyramid(
     channels: Sequence[int],
     strides: Sequence[int],
     *,
-    hidden_dim: int = 256,
+    hidden_dim: Count = 256,
     finest: int = 2,
-    num_levels: int = 4,
+    num_levels: Count = 4,
 ) -> SimpleFeaturePyramid:
     """Build the neck for the one map of a plain ViT.
 

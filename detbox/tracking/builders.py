@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
+from detbox.ranges import Share, Whole
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -41,7 +42,7 @@ def rates(context: RunContext) -> list[LearningRateMonitor]:
 
 @register_callback("dashboard", Stage.DISPLAY)
 def dashboard(
-    context: RunContext, *, num_images: int = 8, threshold: float = 0.3
+    context: RunContext, *, num_images: Whole = 8, threshold: Share = 0.3
 ) -> list[Callback]:
     """Panels and class figures, where there is a W&B run to show them."""
     from lightning.pytorch.loggers import WandbLogger

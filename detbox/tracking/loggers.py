@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from detbox.ranges import NonNegative
 from detbox.registry import LOGGERS
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 
@@ -74,8 +75,8 @@ def wandb(
     mode: Literal["auto", "online", "offline", "disabled"] = "auto",
     tags: tuple[str, ...] = (),
     group: str | None = None,
-    init_seconds: float = 20.0,
-    finish_seconds: float = 8.0,
+    init_seconds: NonNegative = 20.0,
+    finish_seconds: NonNegative = 8.0,
 ) -> list[Logger]:
     """The CSV file and a W&B run.
 

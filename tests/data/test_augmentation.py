@@ -85,7 +85,7 @@ def test_a_new_step_leaves_the_draws_of_the_others_alone() -> None:
         ("flop", "did you mean 'flip'"),
         ({"name": "flip", "shar": 1}, "did you mean 'share'"),
         ({"name": "flip", "share": "often"}, "flip.*share.*could not be converted"),
-        ({"name": "flip", "share": 1.5}, "a share from 0 to 1"),
+        ({"name": "flip", "share": 1.5}, "flip: share must be from 0 to 1, got 1.5"),
         ({"share": 1.5}, "expected names of steps"),
     ],
 )

@@ -108,7 +108,7 @@ def test_wrong_folders_say_what_to_set(root: Path) -> None:
         _ = build(root / "train").label_space
     with pytest.raises(ValueError, match="go together"):
         _ = build(root, val_images="val").label_space
-    with pytest.raises(ValueError, match="expected positive batch sizes"):
+    with pytest.raises(ValueError, match=r"data\.batch_size must be at least 1, got 0"):
         build(root, batch_size=0)
 
 

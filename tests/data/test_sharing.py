@@ -46,7 +46,7 @@ def test_a_total_that_does_not_divide_names_those_that_do(
 
 
 def test_a_total_of_nothing_is_refused() -> None:
-    with pytest.raises(SettingError, match="positive batch sizes"):
+    with pytest.raises(SettingError, match="total_batch must be at least 1"):
         detbox.build.build_dataset(detbox.compose("data.total_batch=0"))
 
 
