@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox.build import compose
+from detbox.foreign import translated
 from detbox.messages import near
 
 
@@ -60,18 +61,51 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _unknown_key(key: str, overrides: Sequence[str], config_name: str, setter: str = "") -> str:
     """What to say of a key that does not exist, and was typed, or set by the file `setter`."""
     section, _, name = key.rpartition(".")
-    node = OmegaConf.select(_known(overrides, config_name), section) if section else None
-    known = node if isinstance(node, DictConfig) else _known(overrides, config_name)
+    cfg = _known([each for each in overrides if _key(each) != key], config_name)
+    node = OmegaConf.select(cfg, section) if section else None
+    known = node if isinstance(node, DictConfig) else cfg
     if setter and isinstance(node, DictConfig) and name in node:  # another option has it
         return (
             f"{setter} sets {key}, which the chosen {section} does not have; choose another "
             f"{section}, or give its builder a setting {name!r}"
         )
     where = section if isinstance(node, DictConfig) else "the configuration"
+    value = next((o.partition("=")[2] for o in overrides if _key(o) == key), "VALUE")
+    if elsewhere := _called_here(key, value, cfg):
+        return f"{key}: {where} has no key {name!r}; {elsewhere}"
     line = f"{key}: {where} has no key {name!r}{near(name, [str(each) for each in known])}"
     # Settings of a builder are all there are, names in a mapping may be the user's own.
     mapping = section and OmegaConf.get_type(node) is dict
     return f"{line} (a new one: +{key}=VALUE)" if mapping else line
+
+
+def _called_here(key: str, value: str, cfg: DictConfig) -> str:
+    """What a key of another toolbox, or one without its section, is called in a configuration."""
+    if said := translated(key, value, lambda each: each.startswith("hydra.") or _has(cfg, each)):
+        return said
+    name = key.rpartition(".")[2]
+    whole = [each for each in _keys(cfg) if each.rpartition(".")[2] == name]
+    return f"here it is {' or '.join(f'{each}={value}' for each in whole)}" if whole else ""
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, section) if section else cfg
+    return isinstance(node, DictConfig) and name in map(str, node)
+
+
+def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every key below a section, with its sections."""
+    for key in map(str, cfg):
+        node = None if OmegaConf.is_missing(cfg, key) else cfg[key]
+        if isinstance(node, DictConfig):
+            yield from _keys(node, f"{prefix}{key}.")
+        elif prefix:
+            yield prefix + key
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _known(overrides: Sequence[str], config_name: str) -> DictConfig:

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "messages", "figures", "stopping"),
+    ("errors", "messages", "figures", "foreign", "stopping"),
     ("ranges",),
     ("plugins", "places"),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),

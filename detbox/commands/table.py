@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from detbox.errors import SettingError
+from detbox.foreign import translated
 from detbox.registry import Registry
 
 COMMANDS = Registry("command", "")
@@ -66,6 +67,8 @@ def bound(name: str, cfg: DictConfig) -> Callable[..., Any]:
     Raises:
         SettingError: one that has no default is missing, or one is out of its range.
     """
+    if (other := cfg.get("name", name)) != name:
+        raise SettingError(f"{name} has no setting 'name'; {translated('name', other, bool)}")
     for key in map(str, cfg):
         if OmegaConf.is_missing(cfg, key):
             raise SettingError(f"{key} is missing; give {key}={EXAMPLES.get(key, 'VALUE')}")

@@ -68,3 +68,9 @@ def test_help_shows_the_parameters_of_a_command_without_a_file() -> None:
 def test_a_command_names_the_setting_that_is_missing() -> None:
     with pytest.raises(SettingError, match=r"ckpt is missing; give ckpt=RUN"):
         bound("predict", detbox.compose(config_name="predict"))
+
+
+def test_a_run_is_not_named_by_a_setting_of_the_table() -> None:
+    cfg = detbox.compose("ckpt=x", "name=first", config_name="predict")
+    with pytest.raises(SettingError, match=r"here it is hydra\.run\.dir=runs/first"):
+        bound("predict", cfg)
