@@ -23,6 +23,7 @@ from detbox.console.lines import quiet
 from detbox.crashes import memory_watched, others_watched
 from detbox.errors import DetboxError, SettingError
 from detbox.explain import explain
+from detbox.messages import printable
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.run_folder import check_given, going_on, register_resolver, remove_empty
 from detbox.runfile import RunCheckpoint
@@ -76,7 +77,7 @@ def _compose_and_run(name: str) -> None:
 
 def stop(message: str, code: int = 1) -> NoReturn:
     """End the program with one line."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -21,7 +21,7 @@ def near(name: str, known: Sequence[str]) -> str:
 def some(names: Sequence[str], shown: int = 5) -> str:
     """The first names and how many more there are, for a message; "none" if there are none."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return (", ".join(names[:shown]) or "none") + more
+    return (", ".join(map(printable, names[:shown])) or "none") + more
 
 
 def listed(values: Sequence[int]) -> str:
@@ -35,8 +35,11 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of a file as it is, or as Python writes it where it has line breaks and the like."""
-    return text if text.isprintable() else ascii(text)
+    """Text on one line as it is, but for line breaks and the like as Python writes them."""
+    return "".join(
+        each if each.isprintable() or each in _JOINERS else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def typed(key: str, value: str) -> str:
@@ -58,6 +61,8 @@ def literal(text: str) -> str:
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
+_JOINERS = "\u200c\u200d"
+"""invisible, but part of emoji and of words in Arabic and Indic scripts"""
 _BRIEF = Repr()
 _BRIEF.maxlevel, _BRIEF.maxdict, _BRIEF.maxlist = 2, 3, 4
 _BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 60

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from detbox.errors import CheckpointError, MissingFileError
-from detbox.messages import literal, some
+from detbox.messages import literal, some, typed
 from detbox.misfit import misfit
 from detbox.pickles import read_safely, write_whole
 from detbox.places import located
@@ -75,9 +75,9 @@ class RunCheckpoint:
         if missing:
             raise CheckpointError(
                 f"{path} is no detbox checkpoint: it lacks {sorted(missing)}; train from an "
-                f"official file with init={path}, or convert it: python "
-                f"tools/convert_checkpoint.py source={path} target=NEW.ckpt model=MODEL "
-                "backbone=BACKBONE"
+                f"official file with {typed('init', str(path))}, or convert it: python "
+                f"tools/convert_checkpoint.py {typed('source', str(path))} target=NEW.ckpt "
+                "model=MODEL backbone=BACKBONE"
             )
         header, state = content["detbox"], content["state_dict"]
         if header.get("format", 1) > FORMAT:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from detbox.errors import CheckpointError
@@ -41,7 +42,7 @@ class Transplant(NamedTuple):
             ("tensors not used", self.unused),
         )
         for what, names in rows:
-            table.add_row(what, str(len(names)), some(names))
+            table.add_row(what, str(len(names)), Text(some(names)))
         return table
 
 

@@ -350,7 +350,7 @@ ODD = (
         TYPE,
         "line breaks in a file's name",
         first("images", file_name="a\n.png"),
-        r"'a\\n.png'",
+        r"image files missing \(first: a\\n.png",
         ALL,
     ),
     Odd(TYPE, "image twice", again("images"), "1 repeated entries of images left out", ALL),

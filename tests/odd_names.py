@@ -36,3 +36,27 @@ ODD_NAMES = (
 )
 ODDEST = "-a=[b],{c} 'd' ~ü 50% #$HOME ${e} 猫\\"
 """most of them in one"""
+
+ODD_CLASSES = (
+    "valve [/off]",
+    "[red]",
+    "[link=x]",
+    ":cat:",
+    "a\\",
+    "\\[red]",
+    "{name}",
+    "%s",
+    "a=b",
+    "",
+    " ",
+    "a\tb",
+    "a\nb",
+    "\x1b[2Jb",
+    "ventil\u202ereversed",
+    "猫",
+    "قطة",
+    "बिल्ली",
+    "👨\u200d👩\u200d👧",
+    "\ud83d",  # half of an emoji, which JSON can hold
+    "long " * 100,
+)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
+from odd_names import ODD_CLASSES
+from rich.console import Console
 from torch import Tensor, nn
 
+from detbox.messages import printable
 from detbox.structures import LabelSpace
 from detbox.transplant import class_tensors, transplant
 
@@ -92,3 +97,11 @@ def test_another_detector_is_refused(fault: str) -> None:
         stored["sigmoid.weight"] = torch.zeros(2, WIDTH + 1)
     with pytest.raises(ValueError, match=r"of another detector: .*(body|sigmoid)\.weight"):
         transplant(Toy(2), space("a", "b"), stored, space("a", "b"), class_tensors(Toy, 2))
+
+
+@pytest.mark.parametrize("name", ODD_CLASSES)
+def test_the_report_shows_class_names_as_they_are(name: str) -> None:
+    done = transplant(Toy(1), space(name), numbered(1), space(name), class_tensors(Toy, 1))
+    file = io.StringIO()
+    Console(file=file, width=700).print(done.table())
+    assert printable(name).strip() in file.getvalue()

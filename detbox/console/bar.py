@@ -80,8 +80,10 @@ class Bar:
 
 
 def _start() -> Progress:
-    text = TextColumn("{task.fields[text]}")
-    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), text)
+    name, text = (
+        TextColumn(f"{{task.{it}}}", markup=False) for it in ("description", "fields[text]")
+    )
+    columns = (name, BarColumn(20), MofNCompleteColumn(), text)
     live = Progress(*columns, console=get_console(), transient=True)
     live.start()
     return live

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
+import sys
 import warnings
 from typing import TextIO
 
@@ -54,6 +56,10 @@ def quiet() -> None:
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names may hold what a terminal's encoding lacks.
+            stream.reconfigure(errors="backslashreplace")
     root = logging.getLogger()
     for name in ("", "lightning", "lightning.pytorch", "lightning.fabric", "detbox"):
         logger = logging.getLogger(name)

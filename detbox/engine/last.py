@@ -12,6 +12,7 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
+from detbox.messages import typed
 from detbox.stopping import REQUESTS, Stopped
 
 
@@ -159,7 +160,7 @@ class LastCheckpoint(Checkpoint):
         if not number:
             return
         place = f"after epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
-        stopped = Stopped(number, f"{place}; resume with ckpt={self.path}")
+        stopped = Stopped(number, f"{place}; resume with {typed('ckpt', str(self.path))}")
         environment = vars(trainer.strategy).get("cluster_environment")
         started = isinstance(environment, LightningEnvironment)
         stopped.is_follower = started and trainer.local_rank > 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from detbox.figures import ClassMetrics, CocoMetrics
+from detbox.messages import printable
 
 UNDEFINED = -1.0
 """pycocotools' value where there is no object to find"""
@@ -64,8 +66,8 @@ def _table(title: str, *headings: str) -> Table:
     return Table(*headings, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
 
 
-def _cells(entry: ClassMetrics) -> tuple[str, str, str, str]:
-    return entry.name, str(entry.boxes), _show(entry.AP), _show(entry.AP50)
+def _cells(entry: ClassMetrics) -> tuple[Text, str, str, str]:
+    return Text(printable(entry.name)), str(entry.boxes), _show(entry.AP), _show(entry.AP50)
 
 
 def _show(figure: float) -> str:

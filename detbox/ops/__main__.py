@@ -7,6 +7,7 @@ import sys
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from detbox.ops import compiled, ms_deform_attn_fused
@@ -28,7 +29,7 @@ def main() -> int:
         reason = module_of(name).missing()
         verdict = "" if reason else _self_test(name, backend.device or "cpu")
         failed |= verdict.startswith("wrong")
-        table.add_row(name, backend.device or "any", reason or _built_by(name), verdict)
+        table.add_row(name, backend.device or "any", Text(reason or _built_by(name)), verdict)
     console = Console()
     console.print(table)
     for device in ("cpu", "cuda", "mps"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -193,4 +194,4 @@ def _start(mode: str, **arguments: Any) -> wandb.Run:
 
 
 def _upload(run: wandb.Run) -> str:
-    return f"`wandb sync {run.settings.sync_dir}` uploads it"
+    return f"`wandb sync {shlex.quote(str(run.settings.sync_dir))}` uploads it"

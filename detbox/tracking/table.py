@@ -10,8 +10,10 @@ from typing import Any
 
 from rich import get_console
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from detbox.messages import printable
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Row:
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """All overrides and metrics of all jobs, one line each, with its error if it failed."""
     overrides, metrics = _keys(r.overrides for r in rows), _keys(r.metrics for r in rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["job", *overrides, *metrics, "error"])
         for row in rows:
@@ -51,7 +53,7 @@ def print_table(rows: Sequence[Row], best: str, shown: Sequence[str]) -> None:
     highest = max((r.metrics[best] for r in rows if best in r.metrics), default=None)
     table = Table(title=f"{len(rows)} jobs", title_justify="left")
     for name in ("job", *varied, *metrics):
-        table.add_column(name, justify="left" if name in varied else "right")
+        table.add_column(Text(name), justify="left" if name in varied else "right")
     failed = any(row.error for row in rows)
     if failed:
         table.add_column("failed")
@@ -60,7 +62,7 @@ def print_table(rows: Sequence[Row], best: str, shown: Sequence[str]) -> None:
         told = [row.overrides.get(key, "") for key in varied]
         found = [_figure(row, name, star if name == best else "") for name in metrics]
         cells = [str(row.job), *told, *found, *([row.error] if failed else [])]
-        table.add_row(*map(escape, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     _wide_console().print(table)
 
 

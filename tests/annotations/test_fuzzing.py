@@ -19,6 +19,7 @@ from detbox.annotations.files import with_files_found
 from detbox.annotations.split import Split
 from detbox.errors import DetboxError
 from detbox.evaluation.score import ground_truth
+from detbox.messages import printable
 
 SOON = settings(
     deadline=timedelta(seconds=5),
@@ -101,7 +102,7 @@ def used(root: Path, content: bytes) -> Split | None:
             assert split.path(index).absolute().is_relative_to(root)
             assert ".." not in split.path(index).parts
         ground_truth(split)
-        assert split.summary().isprintable()
+        assert printable(split.summary()) == split.summary()
         return split
     return None
 
