@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detbox.errors import CheckpointError
+from detbox.errors import CheckpointError, MachineError
 
 _SCALAR = np.float64(0).__reduce__()[0]
 ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -60,6 +60,9 @@ def write_whole(content: Any, path: Path) -> None:
 
     What was written is on the disk before the name changes, so a machine that dies meanwhile
     leaves the old file.
+
+    Raises:
+        MachineError: it cannot be written, as on a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.tmp")
@@ -69,6 +72,11 @@ def write_whole(content: Any, path: Path) -> None:
             os.fsync(written.fileno())
         os.replace(partial, path)
         _sync_name(path)
+    except (OSError, RuntimeError) as error:  # a disk that is full is either to torch
+        raise MachineError(
+            f"{path} cannot be written ({str(error).splitlines()[0]}); what was there before is "
+            "left as it was; make room, or name another folder"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -82,9 +82,24 @@ def check_given(command: str, typed: Mapping[str, Any]) -> None:
     Raises:
         SettingError: says how to go on with that run, and how to start another.
     """
-    given = str(typed.get("hydra.run.dir") or "")
-    if not given or "${" in given or rank():
+    if rank():
         return
+    for key, check in (("hydra.run.dir", _check_run), ("hydra.sweep.dir", _check_sweep)):
+        given = str(typed.get(key) or "")
+        if given and "${" not in given:
+            check(command, typed, given)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove what a command that failed has left: its folder with Hydra's notes alone."""
+    if folder.is_dir() and _names(folder) <= HYDRA and folder != Path.cwd():
+        shutil.rmtree(folder)
+        day = folder.parent
+        if day.is_dir() and not _names(day) and day != Path.cwd():
+            day.rmdir()
+
+
+def _check_run(command: str, typed: Mapping[str, Any], given: str) -> None:
     folder = located(given)
     if not OWN & _names(folder) or (command == "train" and _goes_on(folder, typed)):
         return
@@ -99,13 +114,12 @@ def check_given(command: str, typed: Mapping[str, Any]) -> None:
     )
 
 
-def remove_empty(folder: Path) -> None:
-    """Remove what a command that failed has left: its folder with Hydra's notes alone."""
-    if folder.is_dir() and _names(folder) <= HYDRA and folder != Path.cwd():
-        shutil.rmtree(folder)
-        day = folder.parent
-        if day.is_dir() and not _names(day) and day != Path.cwd():
-            day.rmdir()
+def _check_sweep(command: str, typed: Mapping[str, Any], given: str) -> None:
+    if any(OWN & _names(job) for job in located(given).glob("*/")):
+        raise SettingError(
+            f"hydra.sweep.dir={given} holds a sweep already, whose jobs {command} would "
+            f"overwrite; give another folder, such as {spelled('hydra.sweep.dir', given + '-2')}"
+        )
 
 
 def _goes_on(folder: Path, typed: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a command ends with 130 or 143, a training after its step."""
+"""Signals to stop: a command ends with 128 and the signal, a training after its step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_CALLED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""Ctrl-C, the end of a job, a terminal that was closed, Slurm's warning before the end"""
+SIGNALS = tuple(signal.Signals[each] for each in NAMES if each in signal.Signals.__members__)
 
 
 class Stopped(BaseException):
@@ -25,7 +26,7 @@ class Stopped(BaseException):
     """
 
     def __init__(self, number: int, told: str = "nothing is lost but this command") -> None:
-        super().__init__(f"stopped by {_CALLED.get(signal.Signals(number), number)}: {told}")
+        super().__init__(f"stopped by {_called(number)}: {told}")
         self.number = number
         self.is_follower = False
         """of a process that Lightning started, which would kill this run's first at another code"""
@@ -54,7 +55,7 @@ class Requests:
         if not self._waiting:
             raise Stopped(number)
         line = "stopping after this step; once more to stop at once"
-        print(f"{_CALLED[signal.Signals(number)]}: {line}", file=sys.stderr, flush=True)
+        print(f"{_called(number)}: {line}", file=sys.stderr, flush=True)
 
     @contextmanager
     def heard(self) -> Iterator[None]:
@@ -71,11 +72,20 @@ class Requests:
         """Take over the signals, from whoever has them; gives back who had."""
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {number: signal.signal(number, self) for number in SIGNALS}
+        return {number: signal.signal(number, self) for number in SIGNALS if not _ignored(number)}
 
     def wait(self, waiting: bool) -> None:
         """Only note signals from now on, or stop at once again."""
         self._waiting = waiting
+
+
+def _called(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _ignored(number: signal.Signals) -> bool:
+    """As `nohup` has it; Ctrl-C alone is also ignored where a shell put the command behind."""
+    return number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN
 
 
 REQUESTS = Requests()
@@ -95,7 +105,8 @@ class WorkerSignals:
 
     def __call__(self, _: int) -> None:
         """Take over the signals in a worker."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._end)
 
     def _end(self, number: int, frame: FrameType | None) -> None:

@@ -45,6 +45,13 @@ def test_the_folder_of_a_run_is_refused(command: str, tmp_path: Path) -> None:
         check_given(command, {"hydra.run.dir": str(folder), "ckpt": str(other)})
 
 
+def test_the_folder_of_a_sweep_is_refused(tmp_path: Path) -> None:
+    run_in(tmp_path / "sweep" / "0")
+    with pytest.raises(SettingError, match=r"holds a sweep already"):
+        check_given("train", {"hydra.sweep.dir": str(tmp_path / "sweep")})
+    check_given("train", {"hydra.sweep.dir": str(tmp_path / "other")})
+
+
 def test_a_run_may_go_on_in_its_folder(tmp_path: Path) -> None:
     folder = run_in(tmp_path / "run")
     for ckpt in (folder, folder / "checkpoints" / "last.ckpt"):

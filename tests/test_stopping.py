@@ -16,7 +16,7 @@ import torch
 from tiny import TINY, column, command, environment, run
 
 from detbox.runfile import RunCheckpoint
-from detbox.stopping import REQUESTS
+from detbox.stopping import REQUESTS, SIGNALS
 
 RUN = (*TINY, "trainer.max_epochs=3", "callbacks.checkpoints.every_n_steps=2", "data.workers=1")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
@@ -96,7 +96,8 @@ def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
     assert list(column(tmp_path / "run" / "metrics.csv", "train/loss")) == list(range(9))
 
 
-def test_a_second_signal_ends_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda each: each.name)
+def test_a_second_signal_ends_the_process(number: signal.Signals, tmp_path: Path) -> None:
     process = os.fork()
     if not process:
         REQUESTS.install()
@@ -106,8 +107,8 @@ def test_a_second_signal_ends_the_process(tmp_path: Path) -> None:
             time.sleep(1)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
-    os.kill(process, signal.SIGINT)
+    os.kill(process, number)
     time.sleep(0.2)
     assert os.waitpid(process, os.WNOHANG) == (0, 0)
-    os.kill(process, signal.SIGINT)
-    assert forked_run.ended(process, 5) == 130
+    os.kill(process, number)
+    assert forked_run.ended(process, 5) == 128 + number

@@ -14,6 +14,7 @@ from detbox.console.lines import quiet
 from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.engine.builders import checkpoints
 from detbox.engine.trainer import lightning
+from detbox.errors import MachineError
 
 
 def names(folder: Path) -> list[str]:
@@ -38,7 +39,7 @@ def test_a_save_that_fails_leaves_the_old_file(
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(MachineError, match=r"last.ckpt cannot be written \(no space left\)"):
         AtomicCheckpointIO().save_checkpoint({"step": 2}, target)
     assert torch.load(target, weights_only=True) == {"step": 1}
     assert names(tmp_path) == ["last.ckpt"]
