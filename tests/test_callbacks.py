@@ -17,9 +17,10 @@ from detbox.evaluation.pictures import ContactSheet
 from detbox.figures import Figures
 
 
-def test_every_callback_is_in_the_default_list() -> None:
+def test_every_callback_is_in_a_list() -> None:
     ours = {name for name in CALLBACKS.names() if not name.startswith("toy_")}
-    assert {each.name for each in detbox.compose().callbacks.values()} == ours
+    lists = (detbox.compose().callbacks, detbox.compose("callbacks=ema").callbacks)
+    assert [{each.name for each in one.values()} for one in lists] == [ours - {"ema"}, ours]
 
 
 def test_the_order_is_that_of_the_stages_however_it_is_typed(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
-from detbox.ranges import Count, Positive
+from detbox.ranges import Count, Positive, ShareBelowOne
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Checkpoint
 
+    from detbox.engine.ema import ExponentialAverage
     from detbox.engine.seeding import SeedEveryStep
 
 
@@ -48,3 +49,19 @@ def checkpoints(
         folder, "best", monitor="val/AP", mode="max", enable_version_counter=False
     )
     return [best, last]
+
+
+@register_callback("ema", Stage.STEP)
+def ema(
+    context: RunContext, *, decay: ShareBelowOne = 0.9997, validates: bool = True
+) -> list[ExponentialAverage]:
+    """A moving average of the weights, which checkpoints hold as the model.
+
+    Args:
+        context: of a training run; an evaluation has nothing to average.
+        decay: the largest, reached after a warm-up.
+        validates: false: figures are those of the trained weights.
+    """
+    from detbox.engine.ema import ExponentialAverage
+
+    return [ExponentialAverage(decay, validates)] if context.training else []

@@ -1,0 +1,87 @@
+"""A moving average of the weights, which is what gets validated and kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class ExponentialAverage(WeightAveraging):
+    """Average the weights after every optimizer step, exponentially (Polyak and Juditsky, 1992).
+
+    Early in a run the decay is (1 + n) / (10 + n) after n updates, so that the average forgets the
+    random start (Tarvainen and Valpola, NeurIPS 2017, use a ramp alike). Checkpoints hold the
+    average as the model, and the trained weights beside it to go on from.
+
+    Args:
+        decay: the largest, in [0, 1).
+        validates: whether validations judge the average; else the trained weights.
+    """
+
+    def __init__(self, decay: float, validates: bool = True) -> None:
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
+        self.validates = validates
+        self.updates = 0
+        self._swapped = False
+
+    def _average(self, averages: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
+        """Move the averages; counters of batch norms are not averaged."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, current, 1 - decay)
+        else:
+            torch._foreach_copy_(averages, current)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Update once per optimizer step, however many batches it accumulates."""
+        before = self._latest_update_step
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.updates += self._latest_update_step != before
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average in place, once there is one."""
+        if trainer.state.fn == "fit" and self.validates and self.updates:
+            self._swap(pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the trained weights back."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Tell average and trained weights apart, also where a validation is stopped."""
+        if self._swapped:  # in place, so what the checkpoint refers to is put right, too
+            self._swap(pl_module)
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the average as the model."""
+        if self.updates:
+            super().on_train_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many updates there were."""
+        return {**super().state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As a checkpoint left it."""
+        super().load_state_dict(state_dict)
+        self.updates = state_dict["updates"]
+
+    def _swap(self, pl_module: pl.LightningModule) -> None:
+        self._swap_models(pl_module)
+        self._swapped = not self._swapped
