@@ -53,6 +53,12 @@ def overlap(first_xyxy: Tensor, second_xyxy: Tensor, eps: float = 1e-6) -> tuple
     return iou, iou - (hull - union) / (hull + eps)
 
 
+def clipped(boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes (..., 4) in pixels without what lies outside a picture of that height and width."""
+    height, width = size
+    return boxes_xyxy.clamp(min=0).minimum(boxes_xyxy.new_tensor([width, height, width, height]))
+
+
 def pairwise_overlap(
     first_xyxy: Tensor, second_xyxy: Tensor, eps: float = 1e-6
 ) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,13 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     return (", ".join(map(printable, names[:shown])) or "none") + more
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 class", "2 classes"."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
+
+
 def listed(values: Sequence[int]) -> str:
     """Numbers as they are typed on a command line, without spaces: `[8,16,32]`."""
     return f"[{','.join(map(str, values))}]"

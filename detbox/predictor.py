@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import logging
+import re
+import shlex
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -17,6 +19,7 @@ from rich import get_console
 from rich.progress import track
 from torch import Tensor, nn
 
+from detbox.boxes import clipped
 from detbox.build import build_dataset, build_detector, build_postprocess
 from detbox.data.images import (
     AUTOMATIC,
@@ -31,10 +34,12 @@ from detbox.data.transforms import Display
 from detbox.data.troubles import FileTroubles
 from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
-from detbox.messages import some
+from detbox.evaluation.threshold import advice
+from detbox.messages import counted, some
 from detbox.padding import stacked
 from detbox.places import located
 from detbox.postprocess import Postprocess, select
+from detbox.ranges import Range, check_range
 from detbox.runfile import RunCheckpoint
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
@@ -42,6 +47,9 @@ logger = logging.getLogger("detbox")
 
 LEGIBLE_SIDE = 512
 """pixels; of a picture by itself"""
+ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/{1,3}", re.IGNORECASE)
+"""also with the slash that `Path` takes away"""
+SHARE = Range(0, 1)
 
 
 class Predictor:
@@ -84,6 +92,7 @@ class Predictor:
         *,
         batch_size: int = 4,
         threshold: float = 0.0,
+        clip: bool = True,
     ) -> list[Detections]:
         """Find the objects of one picture or of several.
 
@@ -92,20 +101,24 @@ class Predictor:
                 images of more than 8 bits are scaled as their files would be.
             batch_size: pictures that go through the detector at once.
             threshold: lowest score of a detection.
+            clip: cut boxes off at the edges of the picture; False: as the detector gives them.
 
         Returns:
             One `Detections` per picture, also for a single one, with class names, on the CPU.
 
         Raises:
             UnreadableImageError: a file is missing or broken.
+            SettingError: a threshold outside 0 to 1, no picture at once, or an address.
         """
+        check_range("threshold", threshold, SHARE)
+        check_range("batch_size", batch_size, Range(1))
         sources = [source] if isinstance(source, (str, Path, Image.Image, np.ndarray)) else source
         found: list[Detections] = []
         for start in range(0, len(sources), batch_size):
             batch = [
                 self.read(each, self.display.size) for each in sources[start : start + batch_size]
             ]
-            found.extend(self.detect(batch, threshold))
+            found.extend(self.detect(batch, threshold, clip))
         self.troubles.report()
         return found
 
@@ -118,7 +131,9 @@ class Predictor:
 
         Raises:
             UnreadableImageError: a file is missing or broken.
+            SettingError: an address.
         """
+        refuse_address(source)
         picture = read(source, self.reading, least)
         name = str(source) if isinstance(source, (str, Path)) else type(source).__name__
         for trouble in picture.troubles:
@@ -126,12 +141,17 @@ class Predictor:
         return picture
 
     @torch.no_grad()
-    def detect(self, pictures: Sequence[Picture], threshold: float = 0.0) -> list[Detections]:
+    def detect(
+        self, pictures: Sequence[Picture], threshold: float = 0.0, clip: bool = True
+    ) -> list[Detections]:
         """Find the objects of one batch of pictures, in pixels of their files."""
         shown = stacked([self.display.pixels(each.pixels, each.size) for each in pictures])
         images = ImageBatch(*(tensor.to(self.device) for tensor in shown))
         sizes = torch.tensor([picture.size for picture in pictures], device=self.device)
         found = self.postprocess(self.detector(images, None).prediction, sizes)
+        if clip:
+            edges = zip(found, pictures, strict=True)
+            found = [each._replace(boxes=clipped(each.boxes, at.size)) for each, at in edges]
         return [self._finish(detections, threshold) for detections in found]
 
     def _finish(self, detections: Detections, threshold: float) -> Detections:
@@ -178,8 +198,9 @@ def find_images(source: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there is nothing of that name.
-        ValueError: there are files, but no pictures.
+        ValueError: there are files, but no pictures; or it is an address.
     """
+    refuse_address(source)
     path = located(source)
     if path.is_file():
         return [path]
@@ -189,11 +210,29 @@ def find_images(source: str | Path) -> list[Path]:
         raise MissingFileError(f"no file, folder or match for {source}; quote a pattern's stars")
     images = [file for file in files if file.suffix.lower() in _image_suffixes()]
     if not images:
-        raise DataError(f"{source} holds {len(files)} files but no image; give FILE, FOLDER, GLOB")
+        raise DataError(
+            f"{source} holds {counted(len(files), 'file')} but no image; give FILE, FOLDER, GLOB"
+        )
     others = [file.name for file in files if file.suffix.lower() not in _image_suffixes()]
     if others:
-        logger.warning("%d files are no images: %s", len(others), some(others))
+        told = "file is no image" if len(others) == 1 else "files are no images"
+        logger.warning("%d %s: %s", len(others), told, some(others))
     return images
+
+
+def refuse_address(source: object) -> None:
+    """Refuse an address of the web where a file is read.
+
+    Raises:
+        SettingError: says how to fetch it.
+    """
+    text = str(source) if isinstance(source, (str, Path)) else ""
+    if ADDRESS.match(text):
+        address = ADDRESS.sub(r"\1://", text)
+        raise SettingError(
+            f"{address} is an address, and pictures are read from files, arrays or Pillow images; "
+            f"fetch it first, curl -LO {shlex.quote(address)}, and give the file"
+        )
 
 
 def predict_to_folder(
@@ -203,7 +242,8 @@ def predict_to_folder(
 
     The JSON holds `images` (file, drawn picture, height, width and detections with name,
     category_id, score and box as xyxy pixels) and `skipped` (file, reason). Small pictures are
-    drawn enlarged; the boxes in the JSON are always those of the original.
+    drawn enlarged; the boxes in the JSON are always those of the original, cut off at its edges.
+    Where nothing reaches the threshold, a line says in how many pictures, and what to try.
 
     Raises:
         ValueError: not one picture could be read, or a source lies in `folder`.
@@ -214,6 +254,7 @@ def predict_to_folder(
     images: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     pictures: list[Path] = []
+    best: list[float] = []
     targets = _unique_names(sources)
     progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
     for source, name in zip(progress, targets, strict=True):
@@ -223,7 +264,9 @@ def predict_to_folder(
             skipped.append({"file": str(source), "reason": str(error)})
             continue
         pixels = picture.pixels
-        (found,) = predictor.detect([picture], threshold)
+        (found,) = predictor.detect([picture])
+        best.append(float(found.scores.max()) if len(found.scores) else 0.0)
+        found = select(found, found.scores >= threshold)
         drawn = draw(pixels, found, predictor.names, threshold=threshold, legible_side=LEGIBLE_SIDE)
         drawn.save(folder / name, quality=95, subsampling=0)
         pictures.append(folder / name)
@@ -234,9 +277,13 @@ def predict_to_folder(
     written.predictions.write_text(content, encoding="utf-8")
     if skipped:
         files = [entry["file"] for entry in skipped]
-        logger.warning("%d images could not be read: %s", len(files), some(files))
+        told = counted(len(files), "image")
+        logger.warning("%s could not be read: %s", told, some(files))
     if not images:
-        raise DataError(f"none of {len(skipped)} images could be read; see {written.predictions}")
+        told = f"none of {counted(len(skipped), 'image')} could be read"
+        raise DataError(f"{told}; see {written.predictions}")
+    if line := advice(best, threshold):
+        logger.info("%s", line)
     return written
 
 

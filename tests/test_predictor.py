@@ -18,6 +18,7 @@ from detbox import predictor as predictor_module
 from detbox.data import images
 from detbox.data.images import ImageLike
 from detbox.data.transforms import Display
+from detbox.errors import SettingError
 from detbox.postprocess import Postprocess
 from detbox.predictor import Predictor, find_images, load, predict_to_folder
 from detbox.structures import ImageBatch, LabelSpace, Origin, Outputs, PredictionSet, Targets
@@ -185,7 +186,7 @@ def test_a_folder_gives_its_images_and_names_the_rest(
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "inner").mkdir()
     assert [path.name for path in find_images(tmp_path)] == ["a.JPG", "b.png", "c.webp"]
-    assert "1 files are no images: notes.txt" in caplog.text
+    assert "1 file is no image: notes.txt" in caplog.text
 
 
 def test_a_pattern_gives_its_matches(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_nothing_of_that_name_and_no_images_are_told_apart(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError, match="no file, folder or match"):
         find_images(tmp_path / "none*")
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(ValueError, match="1 files but no image"):
+    with pytest.raises(ValueError, match="1 file but no image"):
         find_images(tmp_path)
 
 
@@ -233,12 +234,12 @@ def test_an_unreadable_image_is_skipped_and_listed(
     assert [Path(entry["file"]).name for entry in content["images"]] == ["a.png", "c.png"]
     assert [Path(entry["file"]).name for entry in content["skipped"]] == ["b.png"]
     assert written.skipped == 1
-    assert "1 images could not be read" in caplog.text
+    assert "1 image could not be read" in caplog.text
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="none of 1 images"):
+    with pytest.raises(ValueError, match="none of 1 image could be read"):
         predict_to_folder(predictor(), [tmp_path / "a.png"], tmp_path / "out")
 
 
@@ -289,3 +290,46 @@ def test_what_is_wrong_with_sources_is_said_once_with_a_count(
     named, counted = (record.message for record in caplog.records)
     assert "0.png: taken to hold values from 0 to 4095" in named
     assert "3 files" in counted
+
+
+class WideDetector(BrightnessDetector):
+    """Its one box reaches a quarter of the picture beyond every edge."""
+
+    def forward(self, images: ImageBatch, targets: Targets | None = None) -> Outputs:
+        found = super().forward(images, targets).prediction
+        return Outputs(found._replace(boxes=found.boxes + torch.tensor([0, 0, 1.0, 1.0])), ())
+
+
+def test_boxes_end_at_the_edges_unless_the_raw_ones_are_asked_for(tmp_path: Path) -> None:
+    wide = Predictor(WideDetector(3), Postprocess(5), space(3, 5, 9), Display(32, 64), CPU)
+    (cut,), (raw,) = wide.predict(grey(10)), wide.predict(grey(10), clip=False)
+    assert cut.boxes[0].tolist() == [0, 0, 60, 40]
+    assert raw.boxes[0].tolist() == [-15, -10, 75, 50]
+    written = predict_to_folder(wide, [save(tmp_path, "a.png")], tmp_path / "out", 0.5)
+    (entry,) = json.loads(written.predictions.read_text())["images"]
+    assert entry["detections"][0]["box"] == [0, 0, 60, 40]
+
+
+@pytest.mark.parametrize("address", ["http://a.org/b.jpg", "s3://a/b.jpg", "https:/a.org/b.jpg"])
+def test_an_address_is_refused_with_the_way_to_fetch_it(address: str) -> None:
+    for ask in (predictor().predict, find_images):
+        with pytest.raises(SettingError, match=r"is an address.*curl -LO \w+://a"):
+            ask(address)
+    with pytest.raises(SettingError, match="is an address"):
+        predictor().predict(Path(address))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("threshold", 2), ("batch_size", 0)])
+def test_nonsense_is_refused(setting: str, value: int) -> None:
+    with pytest.raises(SettingError, match=f"{setting} must be"):
+        predictor().predict(grey(10), **{setting: value})
+
+
+@pytest.mark.parametrize(("threshold", "told"), [(0.99, "threshold=0.98"), (0.5, "")])
+def test_pictures_in_which_nothing_was_found_are_counted(
+    threshold: float, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "detbox")
+    predict_to_folder(predictor(), [save(tmp_path, "a.png")], tmp_path / "out", threshold)
+    assert told in caplog.text
+    assert ("nothing was found in 1 of 1 picture," in caplog.text) == bool(told)

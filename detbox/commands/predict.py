@@ -10,6 +10,7 @@ from detbox import ops
 from detbox.build import build_data
 from detbox.commands.table import register_command
 from detbox.console.lines import say
+from detbox.messages import counted
 from detbox.predictor import find_images, load, predict_to_folder
 from detbox.ranges import Share
 from detbox.runfile import RunCheckpoint
@@ -40,9 +41,10 @@ def predict(
         ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
     """
     ops.configure(cfg.op)
-    sources = find_images(source) if source else _validation_images(ckpt)
+    sources = _validation_images(ckpt) if source is None else find_images(source)
     written = predict_to_folder(load(ckpt, device), sources, folder, threshold)
-    say(f"{len(written.pictures)} pictures and {written.predictions.name} in {folder}")
+    told = counted(len(written.pictures), "picture")
+    say(f"{told} and {written.predictions.name} in {folder}")
 
 
 def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
+from detbox.boxes import clipped
 from detbox.evaluation.canvas import LIGHT, Canvas, Color
 from detbox.postprocess import select
 from detbox.structures import Detections
@@ -25,7 +26,8 @@ def draw(
     """Draw detections, and on request the ground truth, onto a copy of an image.
 
     Detections are solid with class and score at the top; ground truth is dashed with its class at
-    the bottom. A class always has the same colour. Line and font grow with the picture.
+    the bottom. A class always has the same colour. Line and font grow with the picture; boxes end
+    at its edges.
 
     Args:
         image: (3, H, W) uint8 RGB.
@@ -40,7 +42,8 @@ def draw(
     pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
     picture = pixels.resize((pixels.width * zoom, pixels.height * zoom), Image.Resampling.BICUBIC)
     canvas = Canvas(picture)
-    found = _rows(select(detections, detections.scores >= threshold), zoom)
+    seen = detections._replace(boxes=clipped(detections.boxes, image.shape[-2:]))
+    found = _rows(select(seen, detections.scores >= threshold), zoom)
     expected = [] if truth is None else _rows(truth, zoom)
     # The best box last, so that it lies on top; its tag first, so that it has the first choice.
     for box, _, label in reversed(found):
