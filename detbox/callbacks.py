@@ -52,6 +52,8 @@ class RunContext:
     """classes of the detector"""
     loggers: Sequence[Logger] = ()
     figures: Figures = field(default_factory=Figures)
+    before: Mapping[str, int] = field(default_factory=dict)
+    """results that lay in the folder before, and when they were written"""
 
 
 _STAGES: dict[str, Stage] = {}

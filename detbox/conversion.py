@@ -15,7 +15,7 @@ from detbox.annotations.coco import read_categories
 from detbox.build import build_detector, plain
 from detbox.engine.module import DetectionModule
 from detbox.errors import CheckpointError, MissingFileError
-from detbox.messages import near, some
+from detbox.messages import counted, near, some
 from detbox.models.detector import Detector
 from detbox.official.classes import given_label_space, official_label_space
 from detbox.official.files import read_official
@@ -107,7 +107,7 @@ def _to_detbox(
     report = load_official(detector, tensors, strict=strict)
     config = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in OWN_SETTINGS])
     run = RunCheckpoint(plain(config), space, detector.state_dict())
-    return run, f"{report}; {len(space)} classes"
+    return run, f"{report}; {counted(len(space), 'class')}"
 
 
 def _official_tensors(cfg: DictConfig, source: Path) -> dict[str, Tensor]:

@@ -8,8 +8,11 @@ from typing import NamedTuple
 SCALARS = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large", "AP50_nms"),
+    *("AP_all", "AR_all"),
 )
 """names of the figures that are one number"""
+OFFICIAL = 100
+"""detections of a class in an image that COCO's figures count"""
 
 
 class ClassMetrics(NamedTuple):
@@ -40,13 +43,19 @@ class CocoMetrics(NamedTuple):
     AR_large: float
     AP50_nms: float
     """AP50 after class-agnostic suppression at IoU 0.6: what it gains is lost to duplicates"""
+    AP_all: float
+    """AP over all detections; the official figures count 100 of a class in an image"""
+    AR_all: float
+    """AR over all detections"""
     images: int
     """images evaluated"""
+    most: int
+    """detections of the class and image that have the most"""
     classes: tuple[ClassMetrics, ...]
 
     def scalars(self) -> dict[str, float]:
-        """Name -> figure, for a logger: the 12 numbers and `AP50_nms`."""
-        return dict(zip(SCALARS, self[:13], strict=True))
+        """Name -> figure, for a logger: the 12 numbers and those beside them."""
+        return {name: getattr(self, name) for name in SCALARS}
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detbox.annotations.findings import Finding
+from detbox.messages import counted
 from detbox.structures import LabelSpace
 
 
@@ -92,7 +93,8 @@ class Split(NamedTuple):
 
     def summary(self) -> str:
         """One line: how much there is, and every finding."""
-        size = f"{self.num_images} images, {self.num_boxes} boxes, {len(self.label_space)} classes"
+        counts = {"image": self.num_images, "box": self.num_boxes, "class": len(self.label_space)}
+        size = ", ".join(counted(number, noun) for noun, number in counts.items())
         return "; ".join((f"{self.source.name}: {size}", *map(str, self.findings)))
 
     def paths(self, count: int) -> list[Path]:

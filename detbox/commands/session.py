@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from detbox.data.module import DataModule
 
 
+RESULTS = ("checkpoints", "metrics.csv", "detections.json", "pictures.jpg")
+"""what a run may leave in its folder"""
+
+
 def context_of(
     cfg: DictConfig, data: DataModule, folder: Path, label_space: LabelSpace, *, training: bool
 ) -> RunContext:
@@ -32,7 +36,19 @@ def context_of(
         truth=data.val,
         label_space=label_space,
         loggers=loggers,
+        before=_files(folder),
     )
+
+
+def written(context: RunContext) -> list[str]:
+    """What lies in the run folder since the context was made, and was not there before."""
+    return [name for name, at in _files(context.folder).items() if context.before.get(name) != at]
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """The results in a folder, and when each was last written, in nanoseconds."""
+    places = {name: folder / name for name in RESULTS}
+    return {name: place.stat().st_mtime_ns for name, place in places.items() if place.exists()}
 
 
 def trainer_of(cfg: DictConfig, context: RunContext) -> pl.Trainer:
@@ -44,7 +60,7 @@ def trainer_of(cfg: DictConfig, context: RunContext) -> pl.Trainer:
 
 
 def report(trainer: pl.Trainer, context: RunContext) -> dict[str, float]:
-    """Print the tables and where everything is."""
+    """Print the tables, and what this command wrote."""
     from lightning.pytorch.callbacks import ModelCheckpoint
     from rich import get_console
 
@@ -57,5 +73,5 @@ def report(trainer: pl.Trainer, context: RunContext) -> dict[str, float]:
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 say(f"best AP {float(callback.best_model_score):.3f}: {callback.best_model_path}")
-        say(f"checkpoints, metrics, detections and pictures: {context.folder}")
+        say(f"{', '.join(written(context)) or 'nothing'} in {context.folder}")
     return {} if metrics is None else metrics.scalars()

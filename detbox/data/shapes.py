@@ -15,6 +15,7 @@ from PIL import Image
 
 from detbox.data.drawing import NAMES, draw_scene
 from detbox.errors import MachineError, SettingError
+from detbox.messages import counted
 
 logger = logging.getLogger("detbox")
 
@@ -46,7 +47,7 @@ def ensure_shapes(image_size: int, counts: dict[str, int]) -> Path:
         raise MachineError(
             f"cannot write to {folder.parent} ({error}); set DETBOX_CACHE to a folder of yours"
         ) from None
-    logger.info("drawing %d pictures into %s", sum(counts.values()), folder)
+    logger.info("drawing %s into %s", counted(sum(counts.values()), "picture"), folder)
     try:
         for split, count in counts.items():
             _write_split(draft, split, count, image_size)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from detbox.data.dataset import Loading
 from detbox.errors import SettingError
+from detbox.messages import counted
 
 
 class StepBatch(NamedTuple):
@@ -25,9 +26,9 @@ class StepBatch(NamedTuple):
 
     def __str__(self) -> str:
         """As a line of the console."""
-        processes = f"{self.processes} process{'es' if self.processes > 1 else ''}"
-        factors = f"{processes} x {self.pictures} pictures x {self.accumulated} accumulated"
-        return f"{factors} = {self.total} pictures a step"
+        processes, pictures = counted(self.processes, "process"), counted(self.pictures, "picture")
+        factors = f"{processes} x {pictures} x {self.accumulated} accumulated"
+        return f"{factors} = {counted(self.total, 'picture')} a step"
 
     def advice(self, lr: float, lr_batch: int) -> str:
         """Which learning rate belongs to this step, in proportion (Goyal et al., 2017).
@@ -44,8 +45,9 @@ class StepBatch(NamedTuple):
         more, rest = divmod(lr_batch, self.processes * self.pictures)
         same = f" or trainer.accumulate_grad_batches={more}" if more and not rest else ""
         return (
-            f"optimizer.lr={lr:g} is for {lr_batch} pictures a step, this run takes {self.total}; "
-            f"give optimizer.lr={lr * self.total / lr_batch:.3g} lr_batch={self.total}{same}"
+            f"optimizer.lr={lr:g} is for {counted(lr_batch, 'picture')} a step, "
+            f"this run takes {self.total}; give optimizer.lr={lr * self.total / lr_batch:.3g} "
+            f"lr_batch={self.total}{same}"
         )
 
 
@@ -62,9 +64,9 @@ def share(loading: Loading, processes: int, accumulated: int) -> StepBatch:
     if rest:
         fitting = [together * each for each in (pictures, pictures + 1) if each]
         raise SettingError(
-            f"data.total_batch={loading.total_batch} cannot be shared by {processes} processes x "
-            f"{accumulated} accumulated batches; try data.total_batch="
-            f"{' or '.join(map(str, fitting))}, or other trainer.devices or "
+            f"data.total_batch={loading.total_batch} cannot be shared by "
+            f"{counted(processes, 'process')} x {accumulated} accumulated batches; try "
+            f"data.total_batch={' or '.join(map(str, fitting))}, or other trainer.devices or "
             "trainer.accumulate_grad_batches"
         )
     return StepBatch(processes, pictures, accumulated)

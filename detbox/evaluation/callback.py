@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.figures import CocoMetrics, Figures
+from detbox.messages import counted
 from detbox.structures import Batch, Detections
 
 logger = logging.getLogger("detbox")
@@ -73,5 +74,7 @@ class CocoEvaluation(Callback):
         limited = isinstance(limit, int) or limit < 1.0  # the int 1 is one batch, 1.0 is all
         metrics = self.evaluator.compute(seen_only=limited)
         if limited:
-            logger.warning("limit_val_batches: only the %d images seen are scored", metrics.images)
+            logger.warning(
+                "limit_val_batches: of this split, %s scored", counted(metrics.images, "image")
+            )
         return metrics

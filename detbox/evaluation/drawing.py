@@ -42,7 +42,7 @@ def draw(
     pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
     picture = pixels.resize((pixels.width * zoom, pixels.height * zoom), Image.Resampling.BICUBIC)
     canvas = Canvas(picture)
-    seen = detections._replace(boxes=clipped(detections.boxes, image.shape[-2:]))
+    seen = detections._replace(boxes=clipped(detections.boxes, (image.shape[1], image.shape[2])))
     found = _rows(select(seen, detections.scores >= threshold), zoom)
     expected = [] if truth is None else _rows(truth, zoom)
     # The best box last, so that it lies on top; its tag first, so that it has the first choice.

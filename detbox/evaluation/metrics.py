@@ -7,8 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from detbox.figures import ClassMetrics, CocoMetrics
-from detbox.messages import printable
+from detbox.figures import OFFICIAL, ClassMetrics, CocoMetrics
+from detbox.messages import counted, printable
 
 UNDEFINED = -1.0
 """pycocotools' value where there is no object to find"""
@@ -28,8 +28,10 @@ _MEANING = {
     "AR_medium": ("0.50:0.95", "32² to 96²", 100),
     "AR_large": ("0.50:0.95", "above 96²", 100),
     "AP50_nms": ("0.50", "all", 100),
+    "AP_all": ("0.50:0.95", "all", 0),
+    "AR_all": ("0.50:0.95", "all", 0),
 }
-"""IoU, area in square pixels and detections per image of each figure"""
+"""IoU, area in square pixels and detections of a class in an image of each figure; 0: all"""
 
 
 def tables(metrics: CocoMetrics) -> Group:
@@ -38,12 +40,15 @@ def tables(metrics: CocoMetrics) -> Group:
 
 
 def _summary(metrics: CocoMetrics) -> Table:
-    table = _table(f"COCO evaluation, {metrics.images} images", "metric", "IoU", "area")
+    title = f"COCO evaluation, {counted(metrics.images, 'image')}"
+    table = _table(title, "metric", "IoU", "area")
     for heading in ("detections", "value"):
         table.add_column(heading, justify="right")
     for name, figure in metrics.scalars().items():
         iou, area, detections = _MEANING[name]
-        table.add_row(name, iou, area, str(detections), _show(figure))
+        if detections or metrics.most > OFFICIAL:  # else they are the official ones
+            limit = str(detections or f"all {metrics.most}")
+            table.add_row(name, iou, area, limit, _show(figure))
     return table
 
 

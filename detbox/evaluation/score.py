@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
 from itertools import count
@@ -14,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detbox.annotations.split import Split
 from detbox.evaluation.metrics import UNDEFINED
-from detbox.figures import ClassMetrics, CocoMetrics
+from detbox.figures import OFFICIAL, ClassMetrics, CocoMetrics
 from detbox.postprocess import suppress
 from detbox.structures import Detections
 
@@ -66,25 +67,41 @@ def score(truth: COCO, entries: Entries, image_ids: list[int]) -> CocoMetrics:
         entries: COCO results; those of other images are not read.
         image_ids: images that count, with or without entries.
     """
-    twelve, precision = _twelve(truth, entries, image_ids)
+    twelve, everything, precision = _figures(truth, entries, image_ids)
     return CocoMetrics(
         **twelve,
+        **everything,
         AP50_nms=_ap50(truth, _without_duplicates(entries), image_ids),
         images=len(image_ids),
+        most=_most(entries),
         classes=tuple(_class_metrics(truth, image_ids, precision)),
     )
 
 
-def _twelve(
+def _figures(
     truth: COCO, entries: Entries, image_ids: list[int]
-) -> tuple[dict[str, Any], np.ndarray]:
-    """The 12 numbers, and the precision over all areas with 100 detections, (T, R, K)."""
+) -> tuple[dict[str, float], dict[str, float], np.ndarray]:
+    """The 12 numbers, those of all detections, and the precision of the 12, (T, R, K).
+
+    Pycocotools matches the detections of a class one after the other, best first, so that later
+    ones change nothing among the first 100: one pass serves both.
+    """
     evaluation = _evaluation(truth, entries, image_ids)
+    if (most := _most(entries)) > OFFICIAL:
+        evaluation.params.maxDets = [*evaluation.params.maxDets, most]
     precision = _run(evaluation)
     with redirect_stdout(StringIO()):
         evaluation.summarize()
     numbers = dict(zip(CocoMetrics._fields, evaluation.stats.tolist(), strict=False))
-    return numbers, precision[..., 0, -1]
+    recall = evaluation.eval["recall"]
+    everything = {"AP_all": _mean(precision[..., 0, -1]), "AR_all": _mean(recall[..., 0, -1])}
+    return numbers, everything, precision[..., 0, 2]
+
+
+def _most(entries: Entries) -> int:
+    """Detections of the class and image that have the most."""
+    pairs = Counter((entry["image_id"], entry["category_id"]) for entry in entries)
+    return max(pairs.values(), default=0)
 
 
 def _ap50(truth: COCO, entries: Entries, image_ids: list[int]) -> float:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from detbox.messages import printable
+from detbox.messages import counted, printable
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def print_table(rows: Sequence[Row], best: str, shown: Sequence[str]) -> None:
     metrics = [name for name in shown if name in metrics] or metrics
     varied = [key for key in overrides if len({r.overrides.get(key) for r in rows}) > 1]
     highest = max((r.metrics[best] for r in rows if best in r.metrics), default=None)
-    table = Table(title=f"{len(rows)} jobs", title_justify="left")
+    table = Table(title=counted(len(rows), "job"), title_justify="left")
     for name in ("job", *varied, *metrics):
         table.add_column(Text(name), justify="left" if name in varied else "right")
     failed = any(row.error for row in rows)

@@ -76,7 +76,7 @@ def test_defects_are_mended_counted_and_named(write_split: WriteSplit) -> None:
     assert split.boxes[3].tolist() == [60, 40, 20, 20]  # as scoring sees it
     assert any(finding.defect for finding in split.findings)
     for claim in (
-        "instances_train.json: 2 images, 1 boxes",
+        "instances_train.json: 2 images, 1 box",
         "2 zero-area boxes dropped (first: annotation 10, 0001.png)",
         "1 boxes outside the image dropped (first: annotation 12",
         "1 boxes clipped to the image (first: annotation 13",

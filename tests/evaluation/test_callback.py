@@ -16,6 +16,7 @@ from detbox.annotations import Source, read_coco
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.figures import Figures
+from detbox.messages import counted
 from detbox.structures import Batch, Detections, ImageBatch, LabelSpace, Targets
 
 SPACE = LabelSpace(("cat", "dog"), (3, 5))
@@ -124,7 +125,7 @@ def test_a_limited_run_scores_what_it_saw_and_says_so(
     run = trainer(tmp_path, evaluation, limit_val_batches=limit)
     images = 1 if limit == 1 else 2
     run.validate(Guesser(), loader(), verbose=False)
-    assert f"only the {images} images seen" in caplog.text
+    assert f"of this split, {counted(images, 'image')} scored" in caplog.text
     assert evaluation.figures.last is not None
     assert evaluation.figures.last.images == images
 

@@ -336,7 +336,7 @@ def test_tables_show_every_class_within_80_columns(tmp_path: Path, copies: int) 
         console.print(tables(found._replace(classes=found.classes * copies)))
     text = captured.get()
     assert all(text.count(name) == copies for name in SPACE.names)
-    assert all(name in text for name in found.scalars())
+    assert all(name in text for name in found.scalars() if not name.endswith("_all"))
     assert f"{found.AP:.3f}" in text
     assert "…" not in text
 
@@ -356,3 +356,31 @@ def test_a_file_with_other_ids_is_matched_by_name(tmp_path: Path) -> None:
     evaluator.update([1], [found])
     assert evaluator.results()[0]["category_id"] == 7
     assert evaluator.compute().scalars()["AP"] == pytest.approx(1.0)
+
+
+def test_what_comes_behind_the_first_hundred_counts_in_rows_of_its_own(tmp_path: Path) -> None:
+    places = [[20.0 * (i % 15), 20.0 * (i // 15), 10.0, 10.0] for i in range(150)]
+    truth = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 300, "width": 300}],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [
+            {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": box}
+            for i, box in enumerate(places)
+        ],
+    }
+    file = tmp_path / "truth.json"
+    file.write_text(json.dumps(truth))
+    evaluator = CocoEvaluator(read(file), LabelSpace(("cell",), (1,)))
+    boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in places])
+    labels = torch.zeros(150, dtype=torch.int64)
+    evaluator.update([1], [Detections(boxes, torch.linspace(1, 0.5, 150), labels)])
+    found = evaluator.compute()
+    assert pytest.approx(100 / 150) == found.AR100
+    assert pytest.approx(67 / 101) == found.AP  # recall points up to two thirds
+    assert found.AR_all == pytest.approx(1)
+    assert found.AP_all == pytest.approx(1)
+    assert found.most == 150
+    console = Console(width=80, file=StringIO())
+    with console.capture() as captured:
+        console.print(tables(found))
+    assert "all 150" in captured.get()

@@ -15,7 +15,7 @@ from detbox.messages import printable
 
 @pytest.mark.parametrize("name", ODD_CLASSES)
 def test_class_names_are_shown_as_they_are(name: str) -> None:
-    figures = CocoMetrics._make([*[0.5] * 13, 7, (ClassMetrics(name, 1, 3, 0.25, 0.5),)])
+    figures = CocoMetrics._make([*[0.5] * 15, 7, 10, (ClassMetrics(name, 1, 3, 0.25, 0.5),)])
     file = io.StringIO()
     Console(file=file, width=80, force_terminal=True).print(tables(figures))
     shown = printable(name)
