@@ -107,6 +107,16 @@ class RunCheckpoint:
         config: DictConfig = OmegaConf.create(_taken_literally(self.config))
         return config
 
+    @property
+    def place(self) -> str:
+        """Where a resumed run goes on: epoch from 1, optimizer step, and the best AP so far."""
+        trainer = self.trainer or {}
+        told = f"epoch {_epoch(trainer)}, step {trainer.get('global_step', 0)}"
+        states = (trainer.get("callbacks") or {}).values()
+        scores = [each.get("best_model_score") for each in states if isinstance(each, Mapping)]
+        best = [float(score) for score in scores if score is not None]
+        return f"{told}, best AP {max(best):.3f}" if best else told
+
     def write(self, path: Path) -> None:
         """Write a file that is whole whenever it exists."""
         state = {PREFIX + name: tensor for name, tensor in self.detector.items()}
@@ -200,6 +210,16 @@ def _taken_literally(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return [_taken_literally(value) for value in tree]
     return literal(tree) if isinstance(tree, str) else tree
+
+
+def _epoch(trainer: Mapping[str, Any]) -> int:
+    """The epoch to go on in, from 1: the next one behind the last batch of one."""
+    try:
+        loop = trainer["loops"]["fit_loop"]
+        ended = bool(loop["epoch_loop.batch_progress"]["is_last_batch"])
+        return int(loop["epoch_progress"]["current"]["ready"]) + ended
+    except KeyError:  # of a file that another trainer wrote
+        return int(trainer.get("epoch", 0)) + 1
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -87,3 +87,26 @@ def test_the_best_weights_lie_beside_the_best_checkpoint(tmp_path: Path) -> None
     assert slim.trainer is None
     with pytest.raises(CheckpointError, match=r"holds weights alone.*init=FILE"):
         slim.check_resumable(CONFIG, SPACE)
+
+
+def loops(epoch: int, ended: bool) -> dict[str, Any]:
+    """The part of Lightning's state that says where in an epoch it is."""
+    progress = {"current": {"ready": epoch, "processed": epoch - 1}}
+    batches = {"is_last_batch": ended}
+    return {"fit_loop": {"epoch_progress": progress, "epoch_loop.batch_progress": batches}}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "place"),
+    [
+        ({"epoch": 4, "global_step": 160}, "epoch 5, step 160"),
+        ({"global_step": 150, "loops": loops(5, ended=False)}, "epoch 5, step 150"),
+        ({"global_step": 160, "loops": loops(5, ended=True)}, "epoch 6, step 160"),
+        (
+            {"global_step": 1, "callbacks": {"b": {"best_model_score": torch.tensor(0.212)}}},
+            "epoch 1, step 1, best AP 0.212",
+        ),
+    ],
+)
+def test_a_file_says_where_its_run_goes_on(trainer: dict[str, Any], place: str) -> None:
+    assert run(trainer=trainer).place == place

@@ -87,6 +87,11 @@ class Split(NamedTuple):
         """Boxes to learn from."""
         return int(self.learnt.sum())
 
+    def fullest(self, limit: int) -> tuple[int, int]:
+        """How many images have more objects to learn than a limit, and the most of an image."""
+        counts = np.bincount(self.owners()[self.learnt], minlength=1)
+        return int((counts > limit).sum()), int(counts.max())
+
     def owners(self) -> np.ndarray:
         """(A,) position of every object's image."""
         return np.repeat(np.arange(self.num_images), np.diff(self.starts))

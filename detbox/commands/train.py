@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from detbox.commands.table import register_command
 from detbox.console.lines import say
 from detbox.data.paths import absolute
 from detbox.errors import SettingError
-from detbox.messages import literal
+from detbox.messages import counted, literal
 from detbox.plugins import load_plugins
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 from detbox.tracking.loggers import close_loggers
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from detbox.data.module import DataModule
     from detbox.engine.module import DetectionModule
+
+
+logger = logging.getLogger("detbox")
 
 
 @register_command("train", paths=("ckpt", "init"))
@@ -58,6 +62,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
+    warn_of_few_queries(cfg, data)
     _give_weights(module, cfg, data)
     context = context_of(cfg, data, folder, data.label_space, training=True)
     trainer = trainer_of(cfg, context)
@@ -80,6 +85,21 @@ def settled(cfg: DictConfig) -> DictConfig:
     cfg.data.update({key: literal(path) for key, path in absolute(cfg.data).items()})
     cfg.plugins = load_plugins(plugins_of(cfg))
     return cfg
+
+
+def warn_of_few_queries(cfg: DictConfig, data: DataModule) -> None:
+    """Say where images hold more objects than the model can find."""
+    queries = cfg.model.get("num_queries")
+    if queries is None:
+        return
+    for split in (data.train, data.val):
+        images, most = split.fullest(queries)
+        if images:
+            rank_zero_only(logger.warning)(
+                "%s: %s of %d with more objects, up to %d, than the model has queries; "
+                "some cannot be found: give model.num_queries=%d or more",
+                *(split.source.name, counted(images, "image"), split.num_images, most, most),
+            )
 
 
 def share_step(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
@@ -107,6 +127,7 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
         checkpoint.check_resumable(plain(cfg), data.label_space)
         checkpoint.check(module.detector)
+        rank_zero_only(say)(f"resumed at {checkpoint.place}")
     elif cfg.init is not None:
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)

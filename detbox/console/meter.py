@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from datetime import timedelta
 
+import torch
 from torch import Tensor
 
+from detbox.messages import counted
 from detbox.structures import Term
 
 
 class Means:
-    """Mean of the total loss and of the terms that inference's predictions have."""
+    """Mean of the total loss, of the terms that inference's predictions have, and of the rest."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._count = 0
+        self._others = 0
 
     def add(self, loss: Tensor, terms: Iterable[Term]) -> None:
         """Add the loss and the terms of one batch, on the device."""
+        terms = tuple(terms)
         final = {term.loss: term.value for term in terms if term.final}
+        self._others = len({term.origin for term in terms if not term.final})
         for name, value in {"loss": loss, **final}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
         self._count += 1
 
     def __str__(self) -> str:
-        """Name and mean of each; waits for the device."""
-        return "  ".join(f"{name} {float(v) / self._count:.4g}" for name, v in self._sums.items())
+        """`loss 9.9 = final 2.2 (class 0.8 l1 1.4) + 7.7 in 13 auxiliary sets`.
+
+        Waits for the device. Those sets are the predictions of earlier layers, of the encoder and
+        of denoising.
+        """
+        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        total = means.pop("loss", 0.0)
+        told = f"loss {total:.4g}"
+        if not means:
+            return told
+        terms = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+        told += f" = final {sum(means.values()):.4g} ({terms})"
+        if not self._others:
+            return told
+        rest = total - sum(means.values())
+        return f"{told} + {rest:.4g} in {counted(self._others, 'auxiliary set')}"
 
 
 class Speed:
@@ -78,6 +98,22 @@ class Forecast:
             return "?"
         passed = time.perf_counter() - self._start
         return clock(passed * (self._total - done) / (done - self._first))
+
+
+def memory(device: torch.device) -> str:
+    """The most that this process has taken so far, of the device or else of the host."""
+    if device.type == "cuda":
+        most = torch.cuda.max_memory_allocated(device)
+    elif device.type == "mps":
+        most = torch.mps.driver_allocated_memory()
+    elif sys.platform == "win32":
+        return ""
+    else:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f"{most / 2**30:.1f} GiB"
 
 
 def clock(seconds: float) -> str:

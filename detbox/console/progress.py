@@ -10,14 +10,16 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from detbox.console.bar import Bar
 from detbox.console.lines import say
-from detbox.console.meter import Forecast, Means, Speed, clock
+from detbox.console.meter import Forecast, Means, Speed, clock, memory
+from detbox.messages import counted
 
 
 class ConsoleProgress(ProgressBar):
     """A live bar on a terminal, plain lines elsewhere, and one line per epoch that stays.
 
-    A line holds the loss and its final terms, images per second of training and the time left for
-    the whole run; an epoch's line holds means over the epoch, AP and AP50 of its validation.
+    A line holds the loss, its final terms and the sum of the auxiliary ones, images per second of
+    training and the time left for the whole run; an epoch's line holds means over the epoch, AP and
+    AP50 of its validation, the highest learning rate, pictures of an optimizer step, and memory.
 
     Args:
         every: batches between two readings of the losses, and between two plain lines.
@@ -30,6 +32,8 @@ class ConsoleProgress(ProgressBar):
         self._bar = Bar()
         self._speed = Speed()
         self._done = 0
+        self._rate = 0.0
+        self._step_pictures = 0
         self._validated = False
         self._in_epoch = False
 
@@ -50,6 +54,8 @@ class ConsoleProgress(ProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Open the bar of an epoch; a run that resumes inside one starts behind its beginning."""
+        groups = [group for each in trainer.optimizers for group in each.param_groups]
+        self._rate = max((group["lr"] for group in groups), default=0.0)
         if self._in_epoch:
             return
         self._in_epoch = True
@@ -70,7 +76,9 @@ class ConsoleProgress(ProgressBar):
     ) -> None:
         """Advance, and read the losses every few batches."""
         self._done += 1
-        self._speed.add(len(batch.image_ids) * trainer.world_size)
+        together = len(batch.image_ids) * trainer.world_size
+        self._step_pictures = together * trainer.accumulate_grad_batches
+        self._speed.add(together)
         if outputs:
             loss = outputs["loss"] * trainer.accumulate_grad_batches
             self._epoch_means.add(loss, outputs["terms"])
@@ -90,7 +98,10 @@ class ConsoleProgress(ProgressBar):
         self._bar.close()
         figures = [f"{name} {value:.3f}" for name, value in self._metrics(trainer)]
         took = clock(time.perf_counter() - self._epoch_start)
-        parts = [_epoch(trainer), str(self._epoch_means), *figures, str(self._speed), took]
+        step = counted(self._step_pictures, "picture")
+        how = [f"lr {self._rate:.3g}", f"{step} a step", memory(pl_module.device)]
+        parts = [_epoch(trainer), str(self._epoch_means), *figures, *filter(None, how)]
+        parts += [str(self._speed), took]
         if self._enabled:
             say("  ".join([*parts, f"ETA {self._forecast.left(self._done)}"]))
 

@@ -21,7 +21,8 @@ from detbox.console.progress import ConsoleProgress
 from detbox.structures import Origin, Term
 
 EPOCH = re.compile(
-    r"epoch (\d)/2  loss \S+  class \S+  l1 \S+  AP 0\.500  AP50 0\.750  "
+    r"epoch (\d)/2  loss \S+ = final \S+ \(class \S+ l1 \S+\) \+ \S+ in 3 auxiliary sets  "
+    r"AP 0\.500  AP50 0\.750  lr \S+  \d+ pictures? a step  \d+\.\d GiB  "
     r"\S+ images/s  0:00:\d\d  ETA 0:00:\d\d"
 )
 
@@ -52,7 +53,7 @@ def test_off_a_terminal_each_line_stands_for_itself(
     fit(tmp_path)
     shown = capfd.readouterr().out.splitlines()
     assert len(shown) == 6
-    step = r"epoch 1/2  step 2/4  loss \S+  class \S+  l1 \S+  \S+ images/s  ETA 0:00:\d\d"
+    step = r"epoch 1/2  step 2/4  loss \S+ = final .* auxiliary sets  \S+ images/s  ETA 0:00:\d\d"
     assert re.fullmatch(step, shown[0])
     for number, line in ((1, shown[2]), (2, shown[5])):
         found = EPOCH.fullmatch(line)
@@ -74,7 +75,7 @@ def test_epoch_without_validation_shows_no_stale_figures(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fit(tmp_path, check_val_every_n_epoch=2)
-    first, second = (s for s in capfd.readouterr().out.splitlines() if "step" not in s)
+    first, second = (s for s in capfd.readouterr().out.splitlines() if "  step " not in s)
     assert "AP" not in first
     assert "AP 0.500" in second
 
@@ -140,4 +141,4 @@ def test_means_are_of_the_total_and_the_final_terms() -> None:
         final = Term(Origin(1, "match"), "class", torch.tensor(value), final=True)
         other = Term(Origin(0, "match"), "class", torch.tensor(9.0), final=False)
         means.add(torch.tensor(10 * value), (other, final))
-    assert str(means) == "loss 20  class 2"
+    assert str(means) == "loss 20 = final 2 (class 2) + 18 in 1 auxiliary set"
