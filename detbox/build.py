@@ -29,6 +29,7 @@ from detbox.data.dataset import DataSet
 from detbox.engine.optimization import Optimization
 from detbox.errors import SettingError
 from detbox.models.detector import Detector
+from detbox.outranking import outranked
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.postprocess import Postprocess
 from detbox.ranges import Range, check_range
@@ -67,7 +68,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     """
     load_plugins(named_in(overrides))
     with initialize_config_module("detbox.conf", version_base="1.3"):
-        return hydra_compose(config_name, overrides=list(overrides))
+        return hydra_compose(config_name, overrides=outranked(overrides))
 
 
 def plugins_of(cfg: DictConfig) -> list[str]:

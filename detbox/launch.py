@@ -24,6 +24,7 @@ from detbox.crashes import memory_watched, others_watched
 from detbox.errors import DetboxError, SettingError
 from detbox.explain import explain
 from detbox.messages import printable
+from detbox.outranking import outranked
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.run_folder import check_given, going_on, register_resolver, remove_empty
 from detbox.runfile import RunCheckpoint
@@ -68,6 +69,7 @@ def _compose_and_run(name: str) -> None:
         check_given(name, typed(sys.argv[1:]))
         if takes_data_of_ckpt(name):
             sys.argv[1:] = _with_data_of_checkpoint(sys.argv[1:])
+        sys.argv[1:] = outranked(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=CONF, config_name=name)(_job(name))()
     except (HydraException, OmegaConfBaseException) as error:
         stop(explain(error, sys.argv[1:], name))

@@ -13,6 +13,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "figures", "foreign", "stopping"),
     ("ranges",),
     ("plugins", "places"),
+    ("outranking",),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
     ("callbacks",),
@@ -61,7 +62,16 @@ ALLOWED = {
         "build",
         "commands",
     },
-    "hydra": {"registry", "plugins", "build", "explain", "commands", "launch", "tracking"},
+    "hydra": {
+        "registry",
+        "plugins",
+        "outranking",
+        "build",
+        "explain",
+        "commands",
+        "launch",
+        "tracking",
+    },
     "wandb": {"tracking"},
 }
 

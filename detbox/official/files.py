@@ -32,7 +32,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
             "official layout: python tools/convert_checkpoint.py to=official source=FILE"
         )
     stored = find_tensors(content)
-    if stored.prefix or stored.left:
+    if stored.prefix or stored.left or stored.place not in ("", "model", "state_dict"):
         logger.info("%s: %s", path, stored)
     if not stored.tensors:
         got = some([str(key) for key in found]) if found else type(content).__name__

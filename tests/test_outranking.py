@@ -1,0 +1,50 @@
+"""What is typed outranks an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import detbox
+from detbox.outranking import outranked
+
+CONF = Path(__file__).parents[1] / "conf"
+RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_smoke_run_of_any_recipe_is_one_step(recipe: str) -> None:
+    added = outranked([f"experiment={recipe}", "trainer=smoke"])
+    assert added[0] == "trainer.max_epochs=1"
+
+
+def test_a_typed_option_keeps_what_it_states() -> None:
+    cfg = detbox.compose("trainer=smoke", "experiment=bccd_quick", "criterion=varifocal")
+    assert (cfg.trainer.max_epochs, cfg.trainer.max_steps) == (1, 1)
+    quick = detbox.compose("experiment=quickstart", "criterion=varifocal")
+    assert quick.criterion.weights == detbox.compose("criterion=varifocal").criterion.weights
+    assert detbox.compose("experiment=quickstart").criterion.weights["class"] == 3
+
+
+def test_what_the_option_leaves_open_is_the_experiments() -> None:
+    cfg = detbox.compose("trainer=smoke", "experiment=bccd_quick")
+    assert cfg.trainer.check_val_every_n_epoch == 4
+    assert (
+        detbox.compose("experiment=quickstart", "backbone=resnet18").backbone.pretrained == "false"
+    )
+
+
+def test_a_typed_value_outranks_a_typed_option() -> None:
+    cfg = detbox.compose("trainer.max_epochs=2", "experiment=bccd_quick", "trainer=smoke")
+    assert cfg.trainer.max_epochs == 2
+
+
+def test_a_sweep_over_recipes_is_outranked_too() -> None:
+    line = ["-m", "experiment=bccd_quick,quickstart", "trainer=smoke", "seed=0,1"]
+    assert outranked(line) == ["trainer.max_epochs=1", *line]
+
+
+@pytest.mark.parametrize("line", [["trainer=smoke"], ["experiment=quickstart"], ["experiment=no"]])
+def test_without_both_nothing_is_added(line: list[str]) -> None:
+    assert outranked(line) == line
