@@ -1,14 +1,19 @@
-"""Files and folders as people name them: `~`, either Unicode form, names of any length."""
+"""Files and folders as people name them: `~`, either Unicode form, names alike or too long."""
 
 from __future__ import annotations
 
 import errno
 import os
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from detbox.errors import SettingError
 from detbox.messages import shown
+
+LONGEST_STEM = 240
+"""bytes"""
 
 
 def located(path: str | Path) -> Path:
@@ -25,6 +30,35 @@ def located(path: str | Path) -> Path:
         if os.path.exists(each):
             return each
     return home if str(home).isascii() else _in_stored_form(home)
+
+
+def unique_names(sources: Sequence[Path], suffix: str) -> list[str]:
+    """Names for files that are made of the sources; where stems are alike, later ones are numbered.
+
+    Alike are also those that differ in letter case or Unicode form, which some file systems ignore.
+    """
+    taken: set[str] = set()
+    counts: Counter[str] = Counter()
+    names: list[str] = []
+    for source in sources:
+        stem = _shortened(source.stem)
+        name = stem + suffix
+        while _folded(name) in taken:
+            counts[_folded(stem)] += 1
+            name = f"{stem}-{counts[_folded(stem)] + 1}{suffix}"
+        taken.add(_folded(name))
+        names.append(name)
+    return names
+
+
+def _shortened(stem: str) -> str:
+    """Cut such that suffix and number fit into the 255 bytes that a name can have."""
+    stored = os.fsencode(stem)
+    return stem if len(stored) <= LONGEST_STEM else stored[:LONGEST_STEM].decode(errors="ignore")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _check(path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import json
 import logging
+import os
 import re
 import shlex
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ from detbox.evaluation.drawing import draw
 from detbox.evaluation.threshold import advice
 from detbox.messages import counted, some
 from detbox.padding import stacked
-from detbox.places import located
+from detbox.places import located, unique_names
 from detbox.postprocess import Postprocess, select
 from detbox.ranges import Range, check_range
 from detbox.runfile import RunCheckpoint
@@ -204,7 +204,9 @@ def find_images(source: str | Path) -> list[Path]:
     path = located(source)
     if path.is_file():
         return [path]
-    matches = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    matches = (
+        path.iterdir() if path.is_dir() else map(Path, glob.glob(_pattern(path), recursive=True))
+    )
     files = sorted(match for match in matches if match.is_file())
     if not files and not path.is_dir():
         raise MissingFileError(f"no file, folder or match for {source}; quote a pattern's stars")
@@ -235,6 +237,12 @@ def refuse_address(source: object) -> None:
         )
 
 
+def _pattern(path: Path) -> str:
+    """A glob pattern whose leading folders, as far as they are there, are taken literally."""
+    there = next((each for each in path.parents if os.path.isdir(each)), Path())
+    return os.path.join(glob.escape(str(there)), str(path.relative_to(there)))
+
+
 def predict_to_folder(
     predictor: Predictor, sources: Sequence[Path], folder: Path, threshold: float = 0.3
 ) -> Written:
@@ -255,7 +263,7 @@ def predict_to_folder(
     skipped: list[dict[str, str]] = []
     pictures: list[Path] = []
     best: list[float] = []
-    targets = _unique_names(sources)
+    targets = unique_names(sources, ".jpg")
     progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
     for source, name in zip(progress, targets, strict=True):
         try:
@@ -274,7 +282,8 @@ def predict_to_folder(
     predictor.troubles.report()
     written = Written(folder / "predictions.json", tuple(pictures), len(skipped))
     content = json.dumps({"images": images, "skipped": skipped}, indent=1, ensure_ascii=False)
-    written.predictions.write_text(content, encoding="utf-8")
+    # JSON escapes what UTF-8 cannot hold, such as a file name of another encoding, in this way too.
+    written.predictions.write_text(content, encoding="utf-8", errors="backslashreplace")
     if skipped:
         files = [entry["file"] for entry in skipped]
         told = counted(len(files), "image")
@@ -319,15 +328,6 @@ def _entry(
     height, width = pixels.shape[-2:]
     place = {"file": str(source), "picture": name, "height": height, "width": width}
     return {**place, "detections": detections}
-
-
-def _unique_names(sources: Sequence[Path]) -> list[str]:
-    """File names of the drawn pictures; where stems are equal, the later ones are numbered."""
-    names: dict[str, None] = {}
-    for source in sources:
-        tries = (source.stem + (f"-{n}" if n > 1 else "") + ".jpg" for n in count(1))
-        names[next(name for name in tries if name not in names)] = None
-    return list(names)
 
 
 def _image_suffixes() -> set[str]:

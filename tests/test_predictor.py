@@ -249,6 +249,18 @@ def test_equal_stems_do_not_overwrite_each_other(tmp_path: Path) -> None:
     assert len({path for path in written.pictures if path.is_file()}) == 3
 
 
+@pytest.mark.parametrize("name", ["a[1]", "*", "caf\udce9", "猫", "a\nb", "~a"])
+def test_pictures_of_any_name_are_found_and_listed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    save(tmp_path / name, f"{name}.png")
+    (source,) = find_images(tmp_path / name / "*.png")
+    assert [source] == find_images(tmp_path / name) == find_images(source)
+    written = predict_to_folder(predictor(), [source], tmp_path / "out" / name)
+    (listed,) = json.loads(written.predictions.read_text(encoding="utf-8"))["images"]
+    assert (listed["file"], listed["picture"]) == (str(source), f"{name}.jpg")
+    assert (written.predictions.parent / listed["picture"]).is_file()
+
+
 def test_sources_are_never_overwritten(tmp_path: Path) -> None:
     path = save(tmp_path, "a.jpg")
     before = path.read_bytes()
