@@ -34,6 +34,7 @@ from detbox.data.transforms import Display
 from detbox.data.troubles import FileTroubles
 from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.evaluation.drawing import draw
+from detbox.evaluation.fonts import legible
 from detbox.evaluation.threshold import advice
 from detbox.messages import counted, some
 from detbox.padding import stacked
@@ -263,7 +264,7 @@ def predict_to_folder(
     skipped: list[dict[str, str]] = []
     pictures: list[Path] = []
     best: list[float] = []
-    targets = unique_names(sources, ".jpg")
+    targets, names = unique_names(sources, ".jpg"), legible(predictor.label_space)
     progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
     for source, name in zip(progress, targets, strict=True):
         try:
@@ -275,7 +276,7 @@ def predict_to_folder(
         (found,) = predictor.detect([picture])
         best.append(float(found.scores.max()) if len(found.scores) else 0.0)
         found = select(found, found.scores >= threshold)
-        drawn = draw(pixels, found, predictor.names, threshold=threshold, legible_side=LEGIBLE_SIDE)
+        drawn = draw(pixels, found, names, threshold=threshold, legible_side=LEGIBLE_SIDE)
         drawn.save(folder / name, quality=95, subsampling=0)
         pictures.append(folder / name)
         images.append(_entry(source, name, pixels, found, predictor.label_space))

@@ -27,8 +27,9 @@ def pictures(
     context: RunContext, *, count: Whole = 12, threshold: Share = 0.3
 ) -> list[ContactSheet]:
     """`pictures.jpg`; none on other classes than the detector's, where the truth has no name."""
+    from detbox.evaluation.fonts import legible
     from detbox.evaluation.pictures import ContactSheet
 
     if context.truth.label_space != context.label_space:
         return []
-    return [ContactSheet(context.folder, context.label_space.names, count, threshold)]
+    return [ContactSheet(context.folder, legible(context.label_space), count, threshold)]

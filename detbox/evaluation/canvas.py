@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from functools import lru_cache
 from itertools import pairwise
-from typing import cast
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from detbox.evaluation.fonts import runs
+from detbox.messages import printable
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
@@ -49,16 +49,22 @@ class Canvas:
 
     def tag(self, box: Sequence[float], text: str, color: Color, *, below: bool = False) -> None:
         """Text on a coloured field at a corner of the box; left out where it would hide another."""
-        font = _font(self.font_size, text.isascii())
-        ascent, descent = font.getmetrics()
-        size = (self.pen.textlength(text, font) + self.font_size // 2, float(ascent + descent))
+        if not text:
+            return
+        pieces = runs(printable(text), self.font_size)
+        lines = [font.getmetrics() for _, font in pieces]
+        ascent, descent = (max(line[side] for line in lines) for side in (0, 1))
+        widths = [self.pen.textlength(piece, font) for piece, font in pieces]
+        size = (sum(widths) + self.font_size // 2, float(ascent + descent))
         field = self._free_place(self._visible(box), size, below)
         if field is None:
             return
         self.tags.append(field)
         self.pen.rectangle(field, fill=(*color, 235))
-        start = (field[0] + self.font_size // 4, field[1] + ascent)
-        self.pen.text(start, text, fill=_ink(color), font=font, anchor="ls")
+        left, base = field[0] + self.font_size // 4, field[1] + ascent
+        for (piece, font), width in zip(pieces, widths, strict=True):
+            self.pen.text((left, base), piece, fill=_ink(color), font=font, anchor="ls")
+            left += width
 
     def _visible(self, box: Sequence[float]) -> Rectangle:
         """The part of a box on the canvas; at least a point, whatever was predicted."""
@@ -112,12 +118,3 @@ def _ink(field: Color) -> Color:
     """Dark text on light fields, light text on dark ones (luma of ITU-R BT.601)."""
     red, green, blue = field
     return DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else LIGHT
-
-
-@lru_cache(maxsize=32)
-def _font(size: int, is_ascii: bool) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, the same everywhere; other than ASCII text asks the system for one."""
-    for name in () if is_ascii else ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf"):
-        with suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
