@@ -13,6 +13,7 @@ from detbox.commands.overrides import typed_keys
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
 from detbox.data.paths import same_kind, with_companions
+from detbox.messages import literal
 from detbox.runfile import RunCheckpoint
 
 
@@ -54,5 +55,6 @@ def with_data(run: DictConfig, cfg: DictConfig, given: Iterable[str]) -> DictCon
     run.data.name = cfg.data.name
     chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
     for key in with_companions(cfg.data, chosen):
-        OmegaConf.update(run.data, key, OmegaConf.select(cfg.data, key))
+        value = OmegaConf.select(cfg.data, key)
+        OmegaConf.update(run.data, key, literal(value) if isinstance(value, str) else value)
     return run

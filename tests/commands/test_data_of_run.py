@@ -37,6 +37,12 @@ def test_a_folder_is_shown_as_in_training_whatever_its_format() -> None:
     assert (data.name, data.root, data.format, data.eval_size) == ("folder", "/new", None, 192)
 
 
+def test_a_folder_may_have_what_looks_like_a_reference_in_its_name() -> None:
+    run = detbox.compose("data=coco", "data.root=/old")
+    cfg = detbox.compose("data=coco", r"data.root='/\${e}'")
+    assert with_data(run, cfg, ["data", "data.root"]).data.root == "/${e}"
+
+
 def test_another_kind_of_data_is_taken_whole() -> None:
     run = detbox.compose("data=shapes")
     cfg = detbox.compose("data=coco", "data.root=/new")
