@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from detbox.errors import SettingError
 from detbox.matchers.cost import Matcher
+from detbox.normalizing import step_shares
 from detbox.numerics import at_least_float32
-from detbox.structures import Matches, Normalized, Outputs, PredictionSet, Targets, Term
+from detbox.structures import (
+    Matches,
+    Normalized,
+    Outputs,
+    PredictionSet,
+    StepObjects,
+    Targets,
+    Term,
+)
 
 Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
 
@@ -61,21 +70,27 @@ class Criterion(nn.Module):
                 )
 
     def forward(
-        self, outputs: Outputs, targets: Targets, normalizer: Tensor | None = None
+        self,
+        outputs: Outputs,
+        targets: Targets,
+        step: StepObjects | None = None,
+        *,
+        alone: bool = False,
     ) -> LossTerms:
         """Compute all terms; their sum is the loss to minimise.
 
         Args:
             outputs: all prediction sets of one forward pass.
             targets: the batch's objects.
-            normalizer: divides the sums; default: objects of the batch, averaged over ranks, at
-                least 1.
+            step: objects of the optimizer step, which divide the sums together with those of other
+                processes; default: the batch is the step.
+            alone: True: other processes are not asked, as in a validation.
 
         Returns:
             `{set}/{loss}` -> scalar, weighted and normalised.
         """
-        if normalizer is None:
-            normalizer = mean_count(targets)
+        step = step or StepObjects(targets.counts)
+        shares = step_shares(step, outputs.all, targets.boxes.device, alone=alone)
         final = outputs.prediction.origin
         with torch.autocast(targets.boxes.device.type, enabled=False):
             return LossTerms(
@@ -84,7 +99,7 @@ class Criterion(nn.Module):
                     name,
                     self.weight_of(each, name)
                     / each.repeats
-                    * _divided(loss(each, self._seen_by(each, targets), matches), normalizer),
+                    * shares.divided(loss(each, self._seen_by(each, targets), matches), each),
                     each.origin == final,
                 )
                 for each, matches in map(_counted, self.match(outputs, targets))
@@ -119,22 +134,6 @@ class Criterion(nn.Module):
         if not predictions.class_agnostic:
             return targets
         return targets._replace(labels=torch.zeros_like(targets.labels))
-
-
-def mean_count(targets: Targets) -> Tensor:
-    """Objects of the batch, averaged over ranks, at least 1; never waits for the device."""
-    count = torch.full((), float(sum(targets.counts)), device=targets.boxes.device)
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(count)
-        count = count / distributed.get_world_size()
-    return count.clamp(min=1)
-
-
-def _divided(loss: Tensor | Normalized, normalizer: Tensor) -> Tensor:
-    if isinstance(loss, Normalized):
-        # A set without a query to learn from, as of an empty batch, has nothing to divide by.
-        return loss.total / loss.divisor.clamp(min=torch.finfo(loss.divisor.dtype).tiny)
-    return loss / normalizer
 
 
 def _precise(predictions: PredictionSet) -> PredictionSet:

@@ -66,6 +66,15 @@ class Targets(NamedTuple):
         return self.labels[own], self.boxes[own]
 
 
+class StepObjects(NamedTuple):
+    """The objects that one optimizer step learns from in this process, over all its batches."""
+
+    counts: tuple[int, ...]
+    """of every picture"""
+    batches: int = 1
+    """that the step's loss is a mean over"""
+
+
 class Batch(NamedTuple):
     """What a loader yields."""
 
@@ -75,6 +84,8 @@ class Batch(NamedTuple):
     """ids of the annotation file"""
     sizes: Tensor
     """(B, 2) original height, width in pixels, int64"""
+    step: StepObjects | None = None
+    """of the step that the batch is part of; None: the batch is a step of its own"""
 
 
 class FeatureMap(NamedTuple):
@@ -241,6 +252,10 @@ class Normalized(NamedTuple):
     """() sum over the batch"""
     divisor: Tensor
     """()"""
+    matched_weight: float
+    """of a query with an object in the divisor"""
+    other_weight: float
+    """of a query without"""
 
 
 class Detections(NamedTuple):

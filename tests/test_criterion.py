@@ -10,9 +10,10 @@ from scenes import CLASSES, random_boxes, random_predictions, random_targets
 from torch import Tensor
 
 from detbox import losses, matchers  # noqa: F401  (importing registers)
-from detbox.criterion import Criterion, mean_count
+from detbox.criterion import Criterion
+from detbox.normalizing import step_shares
 from detbox.registry import LOSSES, MATCHERS
-from detbox.structures import ENCODER, Matches, Origin, Outputs, PredictionSet, Targets
+from detbox.structures import ENCODER, Matches, Origin, Outputs, PredictionSet, StepObjects, Targets
 
 WEIGHTS = {"class": 1.0, "l1": 5.0, "giou": 2.0}
 BY_NAME = {name: LOSSES.bind({"name": name}) for name in ("focal", "l1", "giou")}
@@ -139,15 +140,14 @@ def test_a_set_without_anything_to_learn_adds_nothing() -> None:
 
 def test_terms_are_divided_by_the_normalizer() -> None:
     default = criterion()(outputs(), TARGETS)
-    given = criterion()(outputs(), TARGETS, torch.tensor(8.0))
+    given = criterion()(outputs(), TARGETS, StepObjects((8,)))
     for name, term in default.items():
         torch.testing.assert_close(given[name], term * 4 / 8)
 
 
 def test_the_normalizer_counts_objects_and_is_at_least_one() -> None:
-    assert mean_count(random_targets(3, 1)) == 4
-    assert mean_count(random_targets(0, 0)) == 1
-    assert mean_count(random_targets(0, 1)) == 1
+    for counts, objects in (((3, 1), 4), ((0, 0), 1), ((0, 1), 1)):
+        assert step_shares(StepObjects(counts), (), torch.device("cpu")).objects == objects
 
 
 def test_class_agnostic_sets_see_every_object_as_class_0() -> None:
@@ -174,7 +174,7 @@ def test_halves_of_a_batch_with_the_joint_normalizer_add_up_to_the_whole() -> No
             logits, boxes = (features[part] @ weight).split((CLASSES, 4), -1)
             step = Outputs(PredictionSet(Origin(0, "match"), logits, boxes.sigmoid()), ())
             own = images_of(targets, part)
-            terms = criterion()(step, own, mean_count(targets))
+            terms = criterion()(step, own, StepObjects(targets.counts))
             torch.stack(list(terms.values())).sum().backward()
         assert weight.grad is not None
         return weight.grad

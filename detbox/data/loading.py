@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypedDict
 
 import torch
@@ -15,7 +16,7 @@ from detbox.data.sampling import EpochBatches
 from detbox.data.troubles import FileTroubles
 from detbox.padding import stacked
 from detbox.stopping import WorkerSignals
-from detbox.structures import Batch, ImageBatch, Targets
+from detbox.structures import Batch, ImageBatch, StepObjects, Targets
 
 
 class LoaderState(TypedDict):
@@ -34,12 +35,19 @@ class Loader:
         sampler: which samples make up a batch.
         workers: processes that decode; at most one per core, 0: decode in this one.
         split: name of the split in warnings about files.
+        accumulated: batches per optimizer step, each of which is told the objects of all.
     """
 
     def __init__(
-        self, dataset: Dataset[Sample], sampler: EpochBatches, workers: int, split: str
+        self,
+        dataset: Dataset[Sample],
+        sampler: EpochBatches,
+        workers: int,
+        split: str,
+        accumulated: int = 1,
     ) -> None:
         self.sampler = sampler
+        self._accumulated = accumulated
         self.batch_sampler = sampler  # Lightning looks here for shuffled validation
         self._troubles = FileTroubles(split)
         workers = min(workers, available_cores())
@@ -60,12 +68,16 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the epoch after `load_state_dict`, else a whole one."""
         self.sampler.yielded = self.sampler.start
-        for packet in self._loader:
-            self.sampler.start = 0
-            self.sampler.yielded += 1
-            for what, file in packet.troubles:
-                self._troubles.add(what, file)
-            yield packet.batch
+        packets = iter(self._loader)
+        while step := list(islice(packets, self._accumulated)):
+            counts = tuple(n for packet in step for n in packet.batch.targets.counts)
+            objects = StepObjects(counts, self._accumulated)
+            for packet in step:
+                self.sampler.start = 0
+                self.sampler.yielded += 1
+                for what, file in packet.troubles:
+                    self._troubles.add(what, file)
+                yield packet.batch._replace(step=objects)
         self._troubles.report()
 
     def state_dict(self) -> LoaderState:
@@ -109,7 +121,7 @@ class _Packet:
 
     def pin_memory(self) -> _Packet:
         """Called by torch; its own recursion would turn the tuples of a batch into lists."""
-        images, targets, ids, sizes = self.batch
+        images, targets, ids, sizes, _ = self.batch
         pinned = ImageBatch(*(tensor.pin_memory() for tensor in images))
         labels, boxes = targets.labels.pin_memory(), targets.boxes.pin_memory()
         batch = Batch(pinned, Targets(labels, boxes, targets.counts), ids, sizes.pin_memory())

@@ -42,6 +42,7 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         self.dataset = dataset
         self.seed = seed
+        self._accumulated = 1
 
     @cached_property
     def train(self) -> Split:
@@ -96,6 +97,7 @@ class DataModule(pl.LightningDataModule):
             )
         loading = self.dataset.loading._replace(batch_size=step.pictures)
         self.dataset = replace(self.dataset, loading=loading)
+        self._accumulated = accumulated
         return step
 
     def train_dataloader(self) -> Loader:
@@ -108,7 +110,9 @@ class DataModule(pl.LightningDataModule):
         def plan(epoch: int) -> list[np.ndarray]:
             return training_batches(length, loading.batch_size, self.seed, epoch, rank, world_size)
 
-        return Loader(self._training, EpochBatches(plan), loading.workers, "train")
+        return Loader(
+            self._training, EpochBatches(plan), loading.workers, "train", self._accumulated
+        )
 
     def val_dataloader(self) -> Loader:
         """Every image once over all ranks, in the order of the file."""

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from detbox.criterion import Criterion, LossTerms
 from detbox.engine.optimization import Optimization
@@ -48,7 +47,7 @@ class DetectionModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> StepOutputs:
         """The loss to minimise and its terms, detached."""
         outputs = self.detector(batch.images, batch.targets)
-        terms: LossTerms = self.criterion(outputs, batch.targets)
+        terms: LossTerms = self.criterion(outputs, batch.targets, batch.step)
         detached = tuple(term._replace(value=term.value.detach()) for term in terms.entries)
         return StepOutputs(loss=terms.total, terms=detached)
 
@@ -62,9 +61,8 @@ class DetectionModule(pl.LightningModule):
         return self.postprocess(outputs.prediction, batch.sizes)
 
     def _log_loss(self, outputs: Outputs, batch: Batch) -> None:
-        """Without a collective: ranks may have unequal numbers of validation batches."""
-        count = torch.tensor(float(max(1, len(batch.targets.labels))), device=self.device)
-        terms: LossTerms = self.criterion(outputs, batch.targets, count)
+        """Each process its own: ranks may be at different validation batches."""
+        terms: LossTerms = self.criterion(outputs, batch.targets, alone=True)
         self.log("val/loss", terms.total, batch_size=len(batch.image_ids))
 
     def configure_optimizers(self) -> Any:

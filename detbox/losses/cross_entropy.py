@@ -36,4 +36,4 @@ def cross_entropy(
     weight = logits.new_ones(background + 1)
     weight[background] = background_weight
     total = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), weight, reduction="sum")
-    return Normalized(total, weight[truth].sum())
+    return Normalized(total, weight[truth].sum(), 1.0, background_weight)

@@ -11,7 +11,7 @@ from detbox import matchers  # noqa: F401  (importing registers)
 from detbox.criterion import Criterion
 from detbox.losses.cross_entropy import cross_entropy
 from detbox.registry import LOSSES, MATCHERS
-from detbox.structures import Matches, Outputs
+from detbox.structures import Matches, Outputs, StepObjects
 
 TARGETS = random_targets(2, 1)._replace(labels=torch.tensor([0, 2, 1]))
 PREDICTIONS = random_predictions(2, 6)
@@ -33,9 +33,7 @@ def test_the_criterion_divides_it_by_its_own_weights() -> None:
     matcher = MATCHERS.build({"name": "hungarian", "class_cost": "softmax"})
     criterion = Criterion(matcher, losses, {"class": 2.0, "l1": 1.0})
     given = PREDICTIONS._replace(matches=MATCHES)
-    one, four = (
-        criterion(Outputs(given, ()), TARGETS, torch.tensor(float(count))) for count in (1, 4)
-    )
+    one, four = (criterion(Outputs(given, ()), TARGETS, StepObjects((count,))) for count in (1, 4))
     found = cross_entropy(PREDICTIONS, TARGETS, MATCHES)
     torch.testing.assert_close(one["decoder0/match/class"], 2 * found.total / found.divisor)
     torch.testing.assert_close(one["decoder0/match/class"], four["decoder0/match/class"])

@@ -14,7 +14,14 @@ from detbox.losses.focal import sigmoid_focal
 from detbox.matchers.cost import per_image_costs
 from detbox.postprocess import Postprocess
 from detbox.registry import MATCHERS
-from detbox.structures import Detections, Origin, Outputs, PredictionSet, Targets
+from detbox.structures import (
+    Detections,
+    Origin,
+    Outputs,
+    PredictionSet,
+    StepObjects,
+    Targets,
+)
 from parity.losses import logged_of, of_image
 from parity.recipe import criterion_from
 from parity.replay import targets_of
@@ -93,11 +100,11 @@ def _matches(recorded: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _criterion(recorded: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     criterion, targets = criterion_from(SETTINGS), _targets(recorded, "match")
-    count = float(re.search(r"num_boxes([\d.]+)\.$", prefix)[1])
+    count: Any = float(re.search(r"num_boxes([\d.]+)\.$", prefix)[1])
     predictions = _predictions(recorded)
     logits, boxes = (each.clone().requires_grad_() for each in predictions[1:3])
     outputs = Outputs(predictions._replace(logits=logits, boxes=boxes), ())
-    terms = criterion(outputs, targets, torch.tensor(count))
+    terms = criterion(outputs, targets, StepObjects((count,)))
     gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), (logits, boxes))
     ((each, found),) = criterion.match(outputs, targets)
     named = {
