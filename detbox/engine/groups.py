@@ -64,7 +64,7 @@ def parameter_groups(
     """Trainable parameters by learning rate and weight decay, each group with their names.
 
     Raises:
-        SettingError: `layer_decay` is outside (0, 1], or does not fit the backbone.
+        SettingError: `layer_decay` does not fit the backbone.
     """
     decay = decay or WeightDecay()
     patterns = {"": 1.0, **factors}
@@ -132,10 +132,6 @@ def _norms() -> tuple[type[nn.Module], ...]:
 
 
 def _blocks_above(module: nn.Module, layer_decay: float) -> dict[str, int]:
-    if not 0 < layer_decay <= 1:
-        raise SettingError(
-            f"optimizer.layer_decay={layer_decay} is outside (0, 1]; try 0.8, or 1 for none"
-        )
     if layer_decay == 1:
         return {}
     return blocks_above(module)
