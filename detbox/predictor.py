@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import logging
-import os
-import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from rich import get_console
-from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 
 from detbox.boxes import clipped
 from detbox.build import build_dataset, build_detector, build_postprocess
@@ -27,29 +18,18 @@ from detbox.data.images import (
     LeastSize,
     Picture,
     Reading,
-    UnreadableImageError,
     read,
 )
+from detbox.data.sources import refuse_address
 from detbox.data.transforms import Display
 from detbox.data.troubles import FileTroubles
-from detbox.errors import DataError, MissingFileError, SettingError
-from detbox.evaluation.drawing import draw
-from detbox.evaluation.fonts import legible
-from detbox.evaluation.threshold import advice
-from detbox.messages import counted, some
+from detbox.errors import SettingError
 from detbox.padding import stacked
-from detbox.places import located, unique_names
 from detbox.postprocess import Postprocess, select
 from detbox.ranges import Range, check_range
 from detbox.runfile import RunCheckpoint
 from detbox.structures import Detections, ImageBatch, LabelSpace
 
-logger = logging.getLogger("detbox")
-
-LEGIBLE_SIDE = 512
-"""pixels; of a picture by itself"""
-ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/{1,3}", re.IGNORECASE)
-"""also with the slash that `Path` takes away"""
 SHARE = Range(0, 1)
 
 
@@ -182,121 +162,6 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
     return Predictor(detector, postprocess, run.label_space, data.display, where, data.reading)
 
 
-class Written(NamedTuple):
-    """What `predict_to_folder` left behind."""
-
-    predictions: Path
-    """the JSON file"""
-    pictures: tuple[Path, ...]
-    skipped: int
-    """files that could not be read"""
-
-
-def find_images(source: str | Path) -> list[Path]:
-    """The pictures that a file, a folder or a glob pattern stands for, sorted.
-
-    Other files in a folder or behind a pattern are left out; the log names and counts them.
-
-    Raises:
-        FileNotFoundError: there is nothing of that name.
-        ValueError: there are files, but no pictures; or it is an address.
-    """
-    refuse_address(source)
-    path = located(source)
-    if path.is_file():
-        return [path]
-    matches = (
-        path.iterdir() if path.is_dir() else map(Path, glob.glob(_pattern(path), recursive=True))
-    )
-    files = sorted(match for match in matches if match.is_file())
-    if not files and not path.is_dir():
-        raise MissingFileError(f"no file, folder or match for {source}; quote a pattern's stars")
-    images = [file for file in files if file.suffix.lower() in _image_suffixes()]
-    if not images:
-        raise DataError(
-            f"{source} holds {counted(len(files), 'file')} but no image; give FILE, FOLDER, GLOB"
-        )
-    others = [file.name for file in files if file.suffix.lower() not in _image_suffixes()]
-    if others:
-        told = "file is no image" if len(others) == 1 else "files are no images"
-        logger.warning("%d %s: %s", len(others), told, some(others))
-    return images
-
-
-def refuse_address(source: object) -> None:
-    """Refuse an address of the web where a file is read.
-
-    Raises:
-        SettingError: says how to fetch it.
-    """
-    text = str(source) if isinstance(source, (str, Path)) else ""
-    if ADDRESS.match(text):
-        address = ADDRESS.sub(r"\1://", text)
-        raise SettingError(
-            f"{address} is an address, and pictures are read from files, arrays or Pillow images; "
-            f"fetch it first, curl -LO {shlex.quote(address)}, and give the file"
-        )
-
-
-def _pattern(path: Path) -> str:
-    """A glob pattern whose leading folders, as far as they are there, are taken literally."""
-    there = next((each for each in path.parents if os.path.isdir(each)), Path())
-    return os.path.join(glob.escape(str(there)), str(path.relative_to(there)))
-
-
-def predict_to_folder(
-    predictor: Predictor, sources: Sequence[Path], folder: Path, threshold: float = 0.3
-) -> Written:
-    """Draw what is found in each picture, and write all of it to `folder/predictions.json`.
-
-    The JSON holds `images` (file, drawn picture, height, width and detections with name,
-    category_id, score and box as xyxy pixels) and `skipped` (file, reason). Small pictures are
-    drawn enlarged; the boxes in the JSON are always those of the original, cut off at its edges.
-    Where nothing reaches the threshold, a line says in how many pictures, and what to try.
-
-    Raises:
-        ValueError: not one picture could be read, or a source lies in `folder`.
-    """
-    if any(source.resolve().parent == folder.resolve() for source in sources):
-        raise SettingError(f"pictures would be written among their sources; not into {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
-    pictures: list[Path] = []
-    best: list[float] = []
-    targets, names = unique_names(sources, ".jpg"), legible(predictor.label_space)
-    progress = track(sources, "predict", transient=True, disable=not get_console().is_terminal)
-    for source, name in zip(progress, targets, strict=True):
-        try:
-            picture = predictor.read(source)
-        except UnreadableImageError as error:
-            skipped.append({"file": str(source), "reason": str(error)})
-            continue
-        pixels = picture.pixels
-        (found,) = predictor.detect([picture])
-        best.append(float(found.scores.max()) if len(found.scores) else 0.0)
-        found = select(found, found.scores >= threshold)
-        drawn = draw(pixels, found, names, threshold=threshold, legible_side=LEGIBLE_SIDE)
-        drawn.save(folder / name, quality=95, subsampling=0)
-        pictures.append(folder / name)
-        images.append(_entry(source, name, pixels, found, predictor.label_space))
-    predictor.troubles.report()
-    written = Written(folder / "predictions.json", tuple(pictures), len(skipped))
-    content = json.dumps({"images": images, "skipped": skipped}, indent=1, ensure_ascii=False)
-    # JSON escapes what UTF-8 cannot hold, such as a file name of another encoding, in this way too.
-    written.predictions.write_text(content, encoding="utf-8", errors="backslashreplace")
-    if skipped:
-        files = [entry["file"] for entry in skipped]
-        told = counted(len(files), "image")
-        logger.warning("%s could not be read: %s", told, some(files))
-    if not images:
-        told = f"none of {counted(len(skipped), 'image')} could be read"
-        raise DataError(f"{told}; see {written.predictions}")
-    if line := advice(best, threshold):
-        logger.info("%s", line)
-    return written
-
-
 def _checked_device(name: str) -> torch.device:
     kinds = {"cpu": True, "cuda": torch.cuda.is_available()}
     kinds["mps"] = torch.backends.mps.is_available()
@@ -310,28 +175,3 @@ def _best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _entry(
-    source: Path, name: str, pixels: Tensor, found: Detections, space: LabelSpace
-) -> dict[str, Any]:
-    """One picture of `predictions.json`."""
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    detections = [
-        {
-            "name": space.names[label],
-            "category_id": space.category_ids[label],
-            "score": round(score, 6),
-            "box": [round(side, 2) for side in box],
-        }
-        for label, score, box in rows
-    ]
-    height, width = pixels.shape[-2:]
-    place = {"file": str(source), "picture": name, "height": height, "width": width}
-    return {**place, "detections": detections}
-
-
-def _image_suffixes() -> set[str]:
-    """Of the formats that Pillow can open."""
-    extensions = Image.registered_extensions()
-    return {suffix for suffix, kind in extensions.items() if kind in Image.OPEN}

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tracking", "data", "evaluation", "console", "engine"),
     ("build",),
     ("predictor", "explain"),
-    ("conversion",),
+    ("conversion", "predicting"),
     ("commands",),
     ("run_folder", "usage"),
     ("crashes",),

@@ -17,10 +17,12 @@ import detbox
 from detbox import predictor as predictor_module
 from detbox.data import images
 from detbox.data.images import ImageLike
+from detbox.data.sources import find_images
 from detbox.data.transforms import Display
 from detbox.errors import SettingError
 from detbox.postprocess import Postprocess
-from detbox.predictor import Predictor, find_images, load, predict_to_folder
+from detbox.predicting import predict_to_folder
+from detbox.predictor import Predictor, load
 from detbox.structures import ImageBatch, LabelSpace, Origin, Outputs, PredictionSet, Targets
 
 CPU = torch.device("cpu")

@@ -10,8 +10,10 @@ from detbox import ops
 from detbox.build import build_data
 from detbox.commands.table import register_command
 from detbox.console.lines import say
+from detbox.data.sources import find_images
 from detbox.messages import counted
-from detbox.predictor import find_images, load, predict_to_folder
+from detbox.predicting import predict_to_folder
+from detbox.predictor import load
 from detbox.ranges import Share
 from detbox.runfile import RunCheckpoint
 
