@@ -88,7 +88,10 @@ def _job(name: str) -> Callable[[DictConfig], Any]:
         with _one_message():
             if "trainer" in cfg:
                 _refuse_nested_launch(cfg.trainer)
-            return bound(name, cfg)(_folder())
+            result = bound(name, cfg)(_folder())
+            if not _is_multirun():
+                remove_empty(_folder())
+            return result
 
     return job
 

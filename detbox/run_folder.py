@@ -91,7 +91,7 @@ def check_given(command: str, typed: Mapping[str, Any]) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove what a command that failed has left: its folder with Hydra's notes alone."""
+    """Remove the folder of a command that left nothing in it but Hydra's notes."""
     if folder.is_dir() and _names(folder) <= HYDRA and folder != Path.cwd():
         shutil.rmtree(folder)
         day = folder.parent
