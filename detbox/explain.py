@@ -27,8 +27,8 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         return f"{found[1]}={found[2]}: no such option{near(found[2], options)}"
-    if "missing EQUAL" in text:
-        wrong = next((o for o in overrides if "=" not in o and not o.startswith("-")), "")
+    wrong = next((o for o in overrides if "=" not in o and not o.startswith(("-", "~"))), "")
+    if wrong and re.search("missing EQUAL|extraneous input|mismatched input|token recog", text):
         return f"{wrong}: expected key=value, such as model=dino or model.num_queries=300"
     if found := re.search(r"Key '([^']+)' (?:not in|is not in)", text):
         full = re.search(r"full_key: (\S+)", text)

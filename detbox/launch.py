@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detbox.commands.arguments import readable
 from detbox.commands.overrides import typed
-from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt
+from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt, works_in_place
 from detbox.console.lines import quiet
 from detbox.crashes import memory_watched, others_watched
 from detbox.errors import DetboxError, SettingError
@@ -26,7 +26,7 @@ from detbox.explain import explain
 from detbox.messages import printable
 from detbox.outranking import outranked
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
-from detbox.run_folder import check_given, going_on, register_resolver, remove_empty
+from detbox.run_folder import check_given, going_on, held, tidied
 from detbox.runfile import RunCheckpoint
 from detbox.stopping import REQUESTS, Stopped
 
@@ -63,14 +63,18 @@ def launch(name: str) -> None:
 
 def _compose_and_run(name: str) -> None:
     try:
-        register_resolver()
         sys.argv[1:] = readable(name, sys.argv[1:])
         sys.argv[1:] += going_on(name, typed(sys.argv[1:]))
         check_given(name, typed(sys.argv[1:]))
         if takes_data_of_ckpt(name):
             sys.argv[1:] = _with_data_of_checkpoint(sys.argv[1:])
         sys.argv[1:] = outranked(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=CONF, config_name=name)(_job(name))()
+        run = hydra.main(version_base="1.3", config_path=CONF, config_name=name)(_job(name))
+        if works_in_place(name):
+            run()
+            return
+        with tidied(sys.argv[1:]) as sys.argv[1:]:
+            run()
     except (HydraException, OmegaConfBaseException) as error:
         stop(explain(error, sys.argv[1:], name))
     except DetboxError as error:
@@ -88,10 +92,8 @@ def _job(name: str) -> Callable[[DictConfig], Any]:
         with _one_message():
             if "trainer" in cfg:
                 _refuse_nested_launch(cfg.trainer)
-            result = bound(name, cfg)(_folder())
-            if not _is_multirun():
-                remove_empty(_folder())
-            return result
+            with held(_folder()):
+                return bound(name, cfg)(_folder())
 
     return job
 
@@ -108,7 +110,6 @@ def _one_message() -> Iterator[None]:
     except DetboxError as error:
         if _is_multirun():
             raise
-        remove_empty(_folder())
         stop(str(error))
 
 

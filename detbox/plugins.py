@@ -7,6 +7,7 @@ package joins Hydra's search path, so its YAML files are options like detbox's o
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,8 @@ from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from detbox.errors import MissingFileError
+
+logger = logging.getLogger("detbox")
 
 GROUP = "detbox.plugins"
 VARIABLE = "DETBOX_PLUGINS"
@@ -75,10 +78,22 @@ def load_plugins(named: Iterable[str] = ()) -> list[str]:
                 f"plug-in {module!r} is not installed here; expected a module that Python can "
                 f"import: pip install {module.partition('.')[0]}, or leave it out of plugins="
             )
-        import_module(module)
+        try:
+            import_module(module)
+        except Exception:
+            logger.error(
+                "plug-in %r failed while it was imported: %s", module, _to_do_without(module)
+            )
+            raise
         if module not in PluginFolders.loaded:
             PluginFolders.loaded.append(module)
     return list(PluginFolders.loaded)
+
+
+def _to_do_without(module: str) -> str:
+    if module in _installed():
+        return f"mend it, or go without it: pip uninstall {module.partition('.')[0]}"
+    return f"mend it, or leave it out of {SETTING}= and {VARIABLE}"
 
 
 def load_stored(named: Iterable[str]) -> None:

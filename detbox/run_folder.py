@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from detbox.commands import overrides
 from detbox.errors import SettingError
 from detbox.messages import quoted
 from detbox.messages import typed as spelled
 from detbox.places import located
 from detbox.runfile import LAST
 
-RESOLVER = "free_folder"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 OWN = {"checkpoints", "metrics.csv"}
 """what only a training leaves"""
-HYDRA = {".hydra"}
+LOCK = ".lock"
+HYDRA = {".hydra", "multirun.yaml", LOCK}
+MULTIRUN = {"-m", "--multirun"}
+SHOWING = re.compile(
+    r"(--cfg|--info|-c|-i)(=?(job|hydra|all\b).*)?|--hydra-help|--resolve|-sc|--sh.*"
+)
+"""flags of Hydra with which nothing runs"""
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
-def register_resolver() -> None:
-    """Let `${free_folder:runs/…}` in a configuration stand for a new folder, made at once."""
-    OmegaConf.register_new_resolver(RESOLVER, free_folder, use_cache=True, replace=True)
+def new_folder(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Make the folder of a run or of a sweep, named by the time; gives what Hydra is to be told.
+
+    Nothing is made where one is typed, where nothing runs, and by the other processes of a run.
+
+    Args:
+        arguments: of the command.
+        given: keys and values among them.
+    """
+    sweeps = not MULTIRUN.isdisjoint(arguments)
+    key, kind = ("hydra.sweep.dir", "multirun") if sweeps else ("hydra.run.dir", "runs")
+    if rank() or key in given or any(map(SHOWING.fullmatch, arguments)):
+        return []
+    return [f"{key}={free_folder(datetime.now().strftime(f'{kind}/%Y-%m-%d/%H-%M-%S'))}"]
 
 
 def free_folder(wanted: str) -> str:
-    """Make a folder that is nobody else's: the one that is wanted, or with the first free number.
-
-    Only the first process of a run makes one; the others write nothing.
-    """
-    if rank():
-        return wanted
+    """Make a folder that is nobody else's: as wanted, or with the first free number."""
     parent = Path(wanted).parent
     parent.mkdir(parents=True, exist_ok=True)
     for number in count():
@@ -90,13 +109,61 @@ def check_given(command: str, typed: Mapping[str, Any]) -> None:
             check(command, typed, given)
 
 
-def remove_empty(folder: Path) -> None:
-    """Remove the folder of a command that left nothing in it but Hydra's notes."""
-    if folder.is_dir() and _names(folder) <= HYDRA and folder != Path.cwd():
-        shutil.rmtree(folder)
-        day = folder.parent
-        if day.is_dir() and not _names(day) and day != Path.cwd():
-            day.rmdir()
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process; the system lets it go when the process ends, however.
+
+    Raises:
+        SettingError: another process works in it.
+    """
+    if rank() or fcntl is None or folder == Path.cwd():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise SettingError(
+                f"{folder} is in use by {file.read().strip() or 'another process'}; wait for it, "
+                "stop it, or give another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+@contextmanager
+def tidied(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """The arguments with a new folder, which is gone afterwards where nothing came of it.
+
+    Args:
+        arguments: of a command that needs a folder.
+    """
+    given = overrides.typed(arguments)
+    added = new_folder(arguments, given)
+    named = added[0].partition("=")[2] if added else str(given.get("hydra.run.dir") or "")
+    folder = located(named)
+    is_own = bool(named) and not rank() and (bool(added) or not folder.exists())
+    try:
+        yield [*arguments, *added]
+    finally:
+        if is_own:
+            remove_empty(folder, parents=2 if added else 0)  # the day, and that of all runs
+
+
+def remove_empty(folder: Path, parents: int = 0) -> None:
+    """Remove a folder that has nothing in it but Hydra's notes, and so many parents if empty."""
+    folder = folder.absolute()
+    if not folder.is_dir() or folder == Path.cwd() or not _names(folder) <= HYDRA:
+        return
+    shutil.rmtree(folder)
+    for parent in list(folder.parents)[:parents]:
+        if parent == Path.cwd() or _names(parent):
+            break
+        parent.rmdir()
 
 
 def _check_run(command: str, typed: Mapping[str, Any], given: str) -> None:

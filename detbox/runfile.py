@@ -28,6 +28,8 @@ BUILT_FROM = ("backbone", "neck", "model")
 """sections of the configuration that decide which tensors a checkpoint holds"""
 FREE = ("backbone.weights", "backbone.pretrained", "backbone.checkpointing")
 """settings that a resumed run may change"""
+EACH_TIME = ("ckpt", "init", "resume", "op", "plugins")
+"""settings that belong to a start, not to the run"""
 PREFIX = "detector."
 """of the detector's tensors in a file, as the LightningModule names them"""
 
@@ -144,6 +146,19 @@ class RunCheckpoint:
                 f"{fault}; it was written by detbox {self.detbox}, this is {version('detbox')}"
             )
 
+    def changed(self, config: Mapping[str, Any]) -> list[str]:
+        """Settings of both configurations that differ, as `key=now (so far then)`.
+
+        Args:
+            config: of the run that goes on.
+        """
+        then, now = (dict(_flat(each)) for each in (self.config, config))
+        return [
+            f"{key}={now[key]} (so far {then[key]})"
+            for key in then.keys() & now.keys()
+            if then[key] != now[key] and key not in (*FREE, *EACH_TIME)
+        ]
+
     def check_resumable(self, config: Mapping[str, Any], label_space: LabelSpace) -> None:
         """Refuse to resume a run whose detector or classes differ from this one's.
 
@@ -162,6 +177,12 @@ class RunCheckpoint:
         if differ:
             told = ", ".join(f"{key}={then.get(key)} (this run: {now.get(key)})" for key in differ)
             raise CheckpointError(f"the checkpoint was trained with {told}; give the same settings")
+        kept = [line for line in self.changed(config) if line.startswith("optimizer.")]
+        if kept:
+            raise CheckpointError(
+                f"the optimizer goes on with what it has, not with {', '.join(kept)}; leave that "
+                "out, or start a new run from these weights with init=FILE in place of ckpt=FILE"
+            )
         if self.label_space != label_space:
             raise CheckpointError(
                 f"the checkpoint knows the classes {_classes(self.label_space)}, "

@@ -281,6 +281,18 @@ ODD = (
     Odd(
         NOTHING, "no area", every("annotations", bbox=[4, 4, 0, 0]), "4 zero-area boxes.*give width"
     ),
+    Odd(
+        NOTHING,
+        "shares",
+        every("annotations", bbox=lambda b: [each / SIDE for each in b]),
+        "all 4 boxes lie within one pixel.*multiply by its width and height",
+    ),
+    Odd(
+        NOTHING,
+        "two corners",
+        every("annotations", bbox=[16, 16, 28, 24]),
+        r"4 of 4 boxes leave their images.*\[left, top, right, bottom\]",
+    ),
     Odd(NOTHING, "outside", every("annotations", bbox=[99, 99, 4, 4]), "4 boxes outside the image"),
     Odd(
         TYPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import forked_run
@@ -10,7 +11,14 @@ from tiny import TINY, column
 
 from detbox.commands import overrides
 from detbox.errors import SettingError
-from detbox.run_folder import check_given, free_folder, going_on, remove_empty
+from detbox.run_folder import (
+    check_given,
+    free_folder,
+    going_on,
+    held,
+    new_folder,
+    remove_empty,
+)
 
 ONE_STEP = (*TINY, "trainer.max_steps=1", "trainer.limit_val_batches=1")
 
@@ -29,12 +37,28 @@ def test_a_folder_that_is_taken_gets_the_next_number(tmp_path: Path) -> None:
     assert all(Path(each).is_dir() for each in made)
 
 
-def test_only_the_first_process_makes_a_folder(
+def test_a_folder_is_made_only_for_what_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["--cfg", "job"], ["-c", "job"], ["hydra.run.dir=a"]):
+        assert new_folder(arguments, overrides.typed(arguments)) == []
     monkeypatch.setenv("RANK", "1")
-    assert free_folder(str(tmp_path / "run")) == str(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert new_folder([], {}) == []
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("RANK", "0")
+    (run,), (sweep,) = new_folder([], {}), new_folder(["-m"], {})
+    assert run.startswith("hydra.run.dir=runs/")
+    assert sweep.startswith("hydra.sweep.dir=multirun/")
+    assert all(Path(each.partition("=")[2]).is_dir() for each in (run, sweep))
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    again = pytest.raises(SettingError, match=rf"in use by process {os.getpid()} on ")
+    with held(tmp_path / "run"), again, held(tmp_path / "run"):
+        pass
+    with held(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
@@ -107,4 +131,4 @@ def test_runs_that_start_together_get_a_folder_each(tmp_path: Path) -> None:
 def test_a_command_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     process = forked_run.start("train", "data=coco", "data.root=nowhere", folder=tmp_path)
     assert forked_run.ended(process) == 1
-    assert [each.name for each in tmp_path.rglob("*")] == ["train.log", "runs"]
+    assert [each.name for each in tmp_path.rglob("*")] == ["train.log"]

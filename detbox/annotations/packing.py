@@ -16,6 +16,8 @@ from detbox.structures import LabelSpace
 
 CLIP_TOLERANCE = 1e-3
 """pixels; a box that leaves the image by less is rounding of the annotation tool"""
+FEW = 4
+"""boxes up to which nothing is read into what they have in common"""
 MANY = 0.1
 """share of the annotations; where as many are left out, a finding of its own says so"""
 
@@ -89,11 +91,13 @@ def pack(
     an area inside the image are kept for scoring, but not to learn from. Images without boxes stay.
 
     Raises:
-        DataError: there are objects, and none of them is left to learn from.
+        DataError: there are objects, and none of them is left to learn from; or their boxes are
+            shares of the image or two corners.
     """
     total = len(objects.owners)
     objects, dropped = _placed(objects, images, unknown)
     learnt, left_out = _learnt(objects, images)
+    _check_meaning(source, objects.boxes[learnt], images.sizes[objects.owners[learnt]])
     lost = _lost(source, total, int(learnt.sum()), dropped + left_out)
     counts = np.bincount(objects.owners[learnt], minlength=len(images.ids))
     empty = found("images without boxes kept", counts == 0, images.names.__getitem__, defect=False)
@@ -180,6 +184,26 @@ def _clipped(objects: Objects, images: Images, learnt: np.ndarray) -> tuple[Find
     beyond = ((whole < -CLIP_TOLERANCE) | (whole > limit + CLIP_TOLERANCE)).any(1)
     name = partial(_name, objects, images)
     return found("boxes clipped to the image", learnt & beyond, name)
+
+
+def _check_meaning(source: Path, boxes: np.ndarray, sizes: np.ndarray) -> None:
+    """Refuse boxes that mean something else: a detector would learn them without a word."""
+    limit = sizes[:, [1, 0, 1, 0]]
+    if len(boxes) < FEW or not (limit > 1).all():
+        return
+    if boxes.max() <= 1:
+        raise DataError(
+            f"{source}: all {len(boxes)} boxes lie within one pixel, as shares of the image do; "
+            "'bbox' is [left, top, width, height] in pixels: multiply by its width and height"
+        )
+    beyond = (corners(boxes) > limit + CLIP_TOLERANCE).any(1)
+    are_corners = (boxes[:, 2:] > boxes[:, :2]).all() and (boxes <= limit + CLIP_TOLERANCE).all()
+    if beyond.mean() > 0.5 and are_corners:
+        raise DataError(
+            f"{source}: {int(beyond.sum())} of {len(boxes)} boxes leave their images, and none "
+            "would if they were [left, top, right, bottom]; 'bbox' is [left, top, width, height]: "
+            "subtract the first corner from the second"
+        )
 
 
 def _repeated(objects: Objects) -> np.ndarray:

@@ -10,7 +10,9 @@ from detbox.commands.table import register_command
 from detbox.console.lines import say
 
 
-@register_command("convert_checkpoint", paths=("source", "target", "classes", "ckpt", "init"))
+@register_command(
+    "convert_checkpoint", paths=("source", "target", "classes", "ckpt", "init"), in_place=True
+)
 def convert_checkpoint(cfg: DictConfig, folder: Path) -> None:
     """Read an official checkpoint into detbox's own format, or write it back.
 

@@ -18,11 +18,16 @@ EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE"}
 """of settings that commands cannot do without, for messages"""
 Run = TypeVar("Run", bound=Callable[..., Any])
 _OF_CHECKPOINT: set[str] = set()
+_IN_PLACE: set[str] = set()
 _PATHS: dict[str, tuple[str, ...]] = {}
 
 
 def register_command(
-    name: str, *, data_of_ckpt: bool = False, paths: Sequence[str] = ()
+    name: str,
+    *,
+    data_of_ckpt: bool = False,
+    paths: Sequence[str] = (),
+    in_place: bool = False,
 ) -> Callable[[Run], Run]:
     """Store a function `(cfg, folder, *, settings)` as `detbox NAME`; its first line is its help.
 
@@ -33,6 +38,7 @@ def register_command(
         name: what a person types.
         data_of_ckpt: `data` is of the kind that `ckpt` was trained on, unless it is typed.
         paths: its settings that are files or folders; they may be typed with any characters.
+        in_place: it needs no folder of its own.
 
     Raises:
         KeyError: the name is taken.
@@ -45,6 +51,8 @@ def register_command(
             ConfigStore.instance().store(name=name, node=OmegaConf.create({"defaults": defaults}))
         if data_of_ckpt:
             _OF_CHECKPOINT.add(name)
+        if in_place:
+            _IN_PLACE.add(name)
         _PATHS[name] = tuple(paths)
         return run
 
@@ -54,6 +62,11 @@ def register_command(
 def takes_data_of_ckpt(name: str) -> bool:
     """Whether a command works on the data of the checkpoint that it is given."""
     return name in _OF_CHECKPOINT
+
+
+def works_in_place(name: str) -> bool:
+    """Whether a command needs no folder of its own."""
+    return name in _IN_PLACE
 
 
 def paths_of(name: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from detbox.build import (
     plain,
     plugins_of,
 )
+from detbox.commands.overrides import typed_keys
+from detbox.commands.resuming import settings_of_run
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
 from detbox.console.lines import say
@@ -54,6 +56,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     """
     import lightning.pytorch as pl
 
+    if cfg.ckpt is not None and (keys := typed_keys()):
+        cfg = settings_of_run(cfg, keys)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     check_settings(cfg)
@@ -127,6 +131,8 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
         checkpoint.check_resumable(plain(cfg), data.label_space)
         checkpoint.check(module.detector)
+        if changed := checkpoint.changed(plain(cfg)):
+            rank_zero_only(say)(f"goes on with other settings: {', '.join(changed)}")
         rank_zero_only(say)(f"resumed at {checkpoint.place}")
     elif cfg.init is not None:
         table = start_from(module, cfg.init, cfg)

@@ -160,7 +160,10 @@ class LastCheckpoint(Checkpoint):
         if not number:
             return
         place = f"after epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
-        stopped = Stopped(number, f"{place}; resume with {typed('ckpt', str(self.path))}")
+        typing = (
+            f"{typed('ckpt', str(self.path))} {typed('hydra.run.dir', str(self.path.parents[1]))}"
+        )
+        stopped = Stopped(number, f"{place}; resume with {typing}")
         environment = vars(trainer.strategy).get("cluster_environment")
         started = isinstance(environment, LightningEnvironment)
         stopped.is_follower = started and trainer.local_rank > 0

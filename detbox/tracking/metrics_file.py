@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
 
 
@@ -37,6 +38,12 @@ class _Writer(ExperimentWriter):
         super().__init__(log_dir)
         path = Path(self.metrics_file_path)
         self.metrics_keys = list(_read(path)[0]) if path.is_file() else []
+
+    def log_hparams(self, params: dict[str, Any]) -> None:
+        """Keep the settings as plain YAML; OmegaConf would read `${` in a path as its own."""
+        self.hparams.update(params)
+        file = Path(self.log_dir) / self.NAME_HPARAMS_FILE
+        save_hparams_to_yaml(file, self.hparams, use_omegaconf=False)
 
     def _check_log_dir_exists(self) -> None:
         """Nothing is deleted."""
