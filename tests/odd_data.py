@@ -212,9 +212,7 @@ ODD = (
     Odd(NOTHING, "codes", masks(lambda e: as_runs(e, True)), "4 boxes taken from masks", ALL),
     Odd(NOTHING, "runs", masks(lambda e: as_runs(e, False)), "4 boxes taken from masks", ALL),
     Odd(NOTHING, "null boxes", every("annotations", bbox=None), "without a valid bbox.*give each"),
-    Odd(
-        NOTHING, "one crowd", first("annotations", iscrowd=1), "1 of 4 annotations are left out", 3
-    ),
+    Odd(NOTHING, "one crowd", first("annotations", iscrowd=1), "1 of 4 annotations is left out", 3),
     Odd(NOTHING, "boxes as text", every("annotations", bbox=lambda b: list(map(str, b))), "", ALL),
     Odd(NOTHING, "boxes as one text", every("annotations", bbox=str), "", ALL),
     Odd(
@@ -357,24 +355,24 @@ ODD = (
     Odd(
         TYPE, "NUL in a file's name", first("images", file_name="a\0b"), r"'file_name' is 'a\\x00b'"
     ),
-    Odd(TYPE, "half a file", first("images", file_name="\ud800.png"), "1 image files missing", ALL),
+    Odd(TYPE, "half a file", first("images", file_name="\ud800.png"), "1 image file missing", ALL),
     Odd(
         TYPE,
         "line breaks in a file's name",
         first("images", file_name="a\n.png"),
-        r"image files missing \(first: a\\n.png",
+        r"image file missing \(first: a\\n.png",
         ALL,
     ),
-    Odd(TYPE, "image twice", again("images"), "1 repeated entries of images left out", ALL),
+    Odd(TYPE, "image twice", again("images"), "1 repeated entry of images left out", ALL),
     Odd(
         TYPE,
         "two images of one id",
         again("images", file_name="other.png"),
         r"image ids must be unique, 1 are repeated \(first: 1 of images\[0\] and \[2\]\)",
     ),
-    Odd(TYPE, "one file twice", again("images", id=9), "1 images that share a file", ALL),
+    Odd(TYPE, "one file twice", again("images", id=9), "1 image that shares a file", ALL),
     Odd(TYPE, "class twice", again("categories"), r"category ids must be unique.*\[0\] and \[2\]"),
-    Odd(TYPE, "annotation twice", again("annotations"), "1 repeated annotations dropped", ALL),
+    Odd(TYPE, "annotation twice", again("annotations"), "1 repeated annotation dropped", ALL),
     Odd(TYPE, "two annotations of one id", again("annotations", bbox=[1, 1, 5, 5]), "", ALL + 1),
     Odd(TYPE, "entry is a list", lambda d, f: d["images"].append([]), r"images\[2\] is \[\]"),
     Odd(TYPE, "list at the top", lambda d, f: [d], "holds a list at the top"),

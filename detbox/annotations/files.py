@@ -15,7 +15,7 @@ from detbox.annotations.packing import with_findings
 from detbox.annotations.spelling import Spelled, Tree
 from detbox.annotations.split import PackedStrings, Split
 from detbox.errors import MissingFileError
-from detbox.messages import printable, typed
+from detbox.messages import counted, printable, typed
 
 ABSOLUTE = re.compile(r"(?:[a-zA-Z]:)?[/\\]+")
 Paths = list[str | None]
@@ -153,6 +153,6 @@ def _nothing(split: Split, first: str, base: Path, part: str) -> MissingFileErro
             f"set data.root, or {advice.removeprefix('set ')}"
         )
     return MissingFileError(
-        f"none of the {split.num_images} images of {name} is in {folder} (first: "
+        f"none of the {counted(split.num_images, 'image')} of {name} is in {folder} (first: "
         f"{printable(first)}{', ' + told if told else ''}); {advice}, where file names start from"
     )

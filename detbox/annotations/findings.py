@@ -25,8 +25,27 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         """`2 zero-area boxes dropped (first: annotation 10, 0001.png)`, and how to mend defects."""
-        text = f"{self.number} {self.what} (first: {printable(self.example)})"
+        what = _singular(self.what) if self.number == 1 else self.what
+        text = f"{self.number} {what} (first: {printable(self.example)})"
         return f"{text}: {self.mend}" if self.mend and self.defect else text
+
+
+_ONE = {
+    **{"boxes": "box", "images": "image", "annotations": "annotation", "files": "file"},
+    **{"entries": "entry", "regions": "region", "categories": "category"},
+    **{"share": "shares", "serve": "serves"},
+}
+
+
+def _singular(what: str) -> str:
+    """Of the first noun, and of a verb behind it."""
+    if what.startswith("of "):  # of so many
+        return what.replace(" are ", " is ", 1)
+    words = what.split(" ")
+    nouns = [at for at, word in enumerate(words) if word in _ONE]
+    for at in nouns[:1] + [each for each in nouns[1:] if words[each] in ("share", "serve")]:
+        words[at] = _ONE[words[at]]
+    return " ".join(words)
 
 
 def found(

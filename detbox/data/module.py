@@ -22,7 +22,7 @@ from detbox.data.sampling import (
 )
 from detbox.data.sharing import StepBatch, share
 from detbox.errors import DataError, SettingError
-from detbox.messages import some
+from detbox.messages import counted, some
 from detbox.structures import LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -160,8 +160,8 @@ def _present(name: str, split: Split | None, advice: str) -> Split:
 def _require_boxes(split: Split) -> None:
     if not split.num_boxes:
         raise DataError(
-            f"{split.source} has no annotations of its {split.num_images} images, so there is "
-            "nothing to learn or to score; add 'annotations', or choose another file with "
+            f"{split.source} has no annotations of its {counted(split.num_images, 'image')}, so "
+            "there is nothing to learn or to score; add 'annotations', or choose another file with "
             "data.*_images and data.*_annotations"
         )
 

@@ -39,11 +39,14 @@ def composed(command: str, *arguments: str) -> Any:
 
 
 def ran(command: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[Any]:
-    """What a command that does nothing was called with, through the whole command line."""
+    """What a command that leaves a file was called with, through the whole command line."""
     seen: list[Any] = []
-    monkeypatch.setitem(
-        COMMANDS._parts, command, Part(lambda cfg, folder: seen.append((cfg, folder)), None)
-    )
+
+    def leave(cfg: Any, folder: Path) -> None:
+        (folder / "left").touch()
+        seen.append((cfg, folder))
+
+    monkeypatch.setitem(COMMANDS._parts, command, Part(leave, None))
     monkeypatch.setattr("sys.argv", [f"{command}.py", *arguments])
     with suppress(SystemExit):
         cli.main(command)

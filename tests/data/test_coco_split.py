@@ -55,7 +55,7 @@ def test_crowd_regions_never_become_targets(write_split: WriteSplit) -> None:
     split = read(write_split(annotations=boxes))
     assert split.num_boxes == len(split.objects(0)[0]) == 1
     assert split.crowd.tolist() == [True, False]
-    assert "1 crowd regions left out (first: annotation 1, 0001.png)" in split.summary()
+    assert "1 crowd region left out (first: annotation 1, 0001.png)" in split.summary()
 
 
 def test_defects_are_mended_counted_and_named(write_split: WriteSplit) -> None:
@@ -78,12 +78,12 @@ def test_defects_are_mended_counted_and_named(write_split: WriteSplit) -> None:
     for claim in (
         "instances_train.json: 2 images, 1 box",
         "2 zero-area boxes dropped (first: annotation 10, 0001.png)",
-        "1 boxes outside the image dropped (first: annotation 12",
-        "1 boxes clipped to the image (first: annotation 13",
-        "1 boxes of unknown images dropped (first: annotation 14, no image",
-        "1 boxes of unknown categories dropped (first: annotation 15",
+        "1 box outside the image dropped (first: annotation 12",
+        "1 box clipped to the image (first: annotation 13",
+        "1 box of unknown images dropped (first: annotation 14, no image",
+        "1 box of unknown categories dropped (first: annotation 15",
         "2 annotations without a valid bbox dropped (first: annotation 16",
-        "1 images without boxes kept (first: 0002.png)",
+        "1 image without boxes kept (first: 0002.png)",
     ):
         assert claim in split.summary()
 
@@ -92,7 +92,7 @@ def test_missing_files_are_counted_at_the_start(write_split: WriteSplit) -> None
     root = write_split(images=[image(1), image(2)])
     (root / "train" / "0002.png").unlink()
     assert read(root).num_images == 2
-    assert "1 image files missing (first: 0002.png)" in read(root).summary()
+    assert "1 image file missing (first: 0002.png)" in read(root).summary()
 
 
 def test_files_in_subfolders_are_found(write_split: WriteSplit) -> None:
@@ -161,7 +161,7 @@ def test_absent_paths_say_what_to_set(write_split: WriteSplit) -> None:
         read_from(root / "train", root / "none.json")
     with pytest.raises(FileNotFoundError, match=r"no such folder.*data\.train_images"):
         read_from(root / "none", file)
-    with pytest.raises(FileNotFoundError, match="none of the 1 images"):
+    with pytest.raises(FileNotFoundError, match="none of the 1 image"):
         read_from(root / "annotations", file)
 
 

@@ -153,7 +153,7 @@ def test_validation_may_have_some_of_the_classes_by_other_ids(
 def test_a_split_without_annotations_is_nothing_to_train_on(write_split: WriteSplit) -> None:
     write_split("train", annotations=[box(1, 1, [4, 4, 20, 20])])
     data = build(write_split("val"))
-    with pytest.raises(ValueError, match=r"instances_val\.json has no annotations of its 1 images"):
+    with pytest.raises(ValueError, match=r"instances_val\.json has no annotations of its 1 image"):
         data.train_dataloader()
     assert data.val.num_images == 1
 

@@ -81,6 +81,8 @@ def test_a_run_takes_its_share_and_says_so(
 ) -> None:
     cfg = detbox.compose(*SMALL, *CPU, "data.batch_size=4", *given)
     data = build_data(cfg)
+    _ = data.train  # says what it read
+    capsys.readouterr()
     share_step(cfg, data, TRAINERS.build(cfg.trainer, tmp_path, [], []))
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(lines)
