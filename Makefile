@@ -30,7 +30,7 @@ $(OPS): $(READY) $(wildcard ops/*.* ops/csrc/*.h ops/csrc/*/* ops/detbox_ops/*.p
 	@touch $@
 
 demo: setup ## train the default job on the embedded data, evaluate, leave pictures
-	$(BIN)/python tools/train.py experiment=quickstart hydra.run.dir=$(RUNS)/demo $(DEMO)
+	$(BIN)/python tools/train.py experiment=quickstart hydra.run.dir=$(RUNS)/demo resume=auto $(DEMO)
 	$(BIN)/python tools/evaluate.py ckpt=$(RUNS)/demo/checkpoints/best.ckpt hydra.run.dir=$(RUNS)/demo/evaluation
 	$(BIN)/python tools/predict.py ckpt=$(RUNS)/demo/checkpoints/best.ckpt hydra.run.dir=$(RUNS)/demo/pictures
 
