@@ -122,8 +122,8 @@ def held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock would pass to loader workers
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             raise SettingError(
                 f"{folder} is in use by {file.read().strip() or 'another process'}; wait for it, "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import forked_run
@@ -53,12 +55,22 @@ def test_a_folder_is_made_only_for_what_runs(
     assert all(Path(each.partition("=")[2]).is_dir() for each in (run, sweep))
 
 
-def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
-    again = pytest.raises(SettingError, match=rf"in use by process {os.getpid()} on ")
-    with held(tmp_path / "run"), again, held(tmp_path / "run"):
+def test_a_folder_is_held_by_one_process_and_not_by_its_workers(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    reader, writer = os.pipe()
+    first = os.fork()
+    if not first:
+        with held(folder):
+            worker = os.fork()
+            os.write(writer, b"" if not worker else str(worker).encode())
+            time.sleep(60)
+    worker = int(os.read(reader, 20))
+    with pytest.raises(SettingError, match=rf"in use by process {first} on "), held(folder):
         pass
-    with held(tmp_path / "run"):
-        assert (tmp_path / "run" / ".lock").exists()
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    with held(folder):
+        os.kill(worker, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
