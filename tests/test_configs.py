@@ -18,7 +18,8 @@ REGISTRIES = {each.kind: each for each in vars(registry).values() if isinstance(
 OPTIONS = [
     (folder.name, file.stem)
     for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name not in ("hydra", "__pycache__")
+    # Experiments have `test_recipes`.
+    if folder.is_dir() and folder.name not in ("experiment", "hydra", "__pycache__")
     for file in sorted(folder.glob("*.yaml"))
 ]
 

@@ -64,6 +64,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     cfg = settled(cfg)
     ops.configure(cfg.op)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.recipe is not None:
+        rank_zero_only(say)(f"recipe {cfg.recipe}")
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
