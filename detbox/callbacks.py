@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from detbox.annotations import Split
 from detbox.figures import Figures
 from detbox.registry import Builder, Registry
-from detbox.structures import LabelSpace
+from detbox.structures import Batch, Detections, LabelSpace
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -37,6 +37,14 @@ class Stage(IntEnum):
     """writes the state that all others left; Lightning puts its checkpoints last as well"""
 
 
+class Judged(Protocol):
+    """A module whose detections a validation can judge."""
+
+    def detect(self, batch: Batch) -> list[Detections]:
+        """Of each image of a batch, in pixels of the original images."""
+        ...
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a callback's builder gets."""
@@ -54,6 +62,8 @@ class RunContext:
     figures: Figures = field(default_factory=Figures)
     before: Mapping[str, int] = field(default_factory=dict)
     """results that lay in the folder before, and when they were written"""
+    beside: dict[str, Callable[[], Judged | None]] = field(default_factory=dict)
+    """what validations judge as well, by the name before its figures; None: the module itself"""
 
 
 _STAGES: dict[str, Stage] = {}

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from detbox.errors import CheckpointError, MissingFileError
-from detbox.messages import literal, some, typed
+from detbox.messages import counted, literal, some, typed
 from detbox.misfit import misfit
 from detbox.pickles import read_safely, write_whole
 from detbox.places import located
@@ -30,6 +30,8 @@ FREE = ("backbone.weights", "backbone.pretrained", "backbone.checkpointing")
 """settings that a resumed run may change"""
 EACH_TIME = ("ckpt", "init", "resume", "op", "plugins")
 """settings that belong to a start, not to the run"""
+AVERAGED = "averaged"
+"""in what a file says of itself, where its weights are a moving average"""
 PREFIX = "detector."
 """of the detector's tensors in a file, as the LightningModule names them"""
 
@@ -50,6 +52,8 @@ class RunCheckpoint:
     format: int = FORMAT
     detbox: str = field(default_factory=lambda: version("detbox"))
     """version that wrote it"""
+    averaged: int = 0
+    """updates of the moving average that the detector's tensors are; 0: they are as trained"""
 
     @classmethod
     def read(cls, path: str | Path, names: tuple[str, ...] = TO_USE) -> RunCheckpoint:
@@ -96,6 +100,7 @@ class RunCheckpoint:
             path,
             header.get("format", 1),
             header.get("version", "0.1.0"),
+            header.get(AVERAGED, 0),
         )
 
     @property
@@ -110,6 +115,13 @@ class RunCheckpoint:
         return config
 
     @property
+    def weights(self) -> str:
+        """Which weights the detector's tensors are."""
+        if not self.averaged:
+            return "weights as trained"
+        return f"moving average of the weights (EMA) after {counted(self.averaged, 'update')}"
+
+    @property
     def place(self) -> str:
         """Where a resumed run goes on: epoch from 1, optimizer step, and the best AP so far."""
         trainer = self.trainer or {}
@@ -122,7 +134,7 @@ class RunCheckpoint:
     def write(self, path: Path) -> None:
         """Write a file that is whole whenever it exists."""
         state = {PREFIX + name: tensor for name, tensor in self.detector.items()}
-        header = run_header(self.config, self.label_space)
+        header = run_header(self.config, self.label_space, self.averaged)
         write_whole({**(self.trainer or {}), "state_dict": state, "detbox": header}, path)
 
     def fill(self, detector: nn.Module) -> None:
@@ -190,9 +202,12 @@ class RunCheckpoint:
             )
 
 
-def run_header(config: Mapping[str, Any], label_space: LabelSpace) -> dict[str, Any]:
+def run_header(
+    config: Mapping[str, Any], label_space: LabelSpace, averaged: int = 0
+) -> dict[str, Any]:
     """What a file says of itself beside weights and trainer state, as plain containers."""
     return {
+        **({AVERAGED: averaged} if averaged else {}),
         "format": FORMAT,
         "version": version("detbox"),
         "config": dict(config),

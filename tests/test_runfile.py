@@ -33,6 +33,13 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     torch.testing.assert_close(dict(other.state_dict()), dict(ours.detector))
 
 
+def test_a_file_says_which_weights_it_holds(tmp_path: Path) -> None:
+    told = {24: "moving average of the weights (EMA) after 24 updates", 0: "weights as trained"}
+    for averaged, line in told.items():
+        run(averaged=averaged).write(tmp_path / "a.ckpt")
+        assert RunCheckpoint.read(tmp_path / "a.ckpt").weights == line
+
+
 def test_files_of_the_first_release_are_read(tmp_path: Path) -> None:
     header = {"config": CONFIG, "label_space": SPACE.to_dict()}
     torch.save({"state_dict": {"detector.w": torch.ones(1)}, "detbox": header}, tmp_path / "a.ckpt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from detbox import ops
@@ -12,6 +13,7 @@ from detbox.build import build_data, build_module, check_settings
 from detbox.commands.overrides import typed_keys
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
+from detbox.console.lines import say
 from detbox.data.paths import same_kind, with_companions
 from detbox.messages import literal
 from detbox.runfile import RunCheckpoint
@@ -36,6 +38,7 @@ def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) 
     check_settings(cfg)
     ops.configure(cfg.op)
     checkpoint = RunCheckpoint.read(cfg.ckpt)
+    rank_zero_only(say)(f"{checkpoint.path}: {checkpoint.weights}")
     run = with_data(checkpoint.recipe, cfg, typed_keys() if given is None else given)
     data, label_space = build_data(run), checkpoint.label_space
     context = context_of(run, data, folder, label_space, training=False)

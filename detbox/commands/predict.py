@@ -43,11 +43,13 @@ def predict(
         ValueError, FileNotFoundError: no such checkpoint, or no picture to read.
     """
     ops.configure(cfg.op)
-    sources = _validation_images(ckpt) if source is None else find_images(source)
+    checkpoint = RunCheckpoint.read(ckpt)
+    sources = _validation_images(checkpoint) if source is None else find_images(source)
+    say(f"{checkpoint.path}: {checkpoint.weights}")
     written = predict_to_folder(load(ckpt, device), sources, folder, threshold)
     told = counted(len(written.pictures), "picture")
     say(f"{told} and {written.predictions.name} in {folder}")
 
 
-def _validation_images(checkpoint: str, count: int = 16) -> list[Path]:
-    return build_data(RunCheckpoint.read(checkpoint).recipe).val.paths(count)
+def _validation_images(checkpoint: RunCheckpoint, count: int = 16) -> list[Path]:
+    return build_data(checkpoint.recipe).val.paths(count)

@@ -53,15 +53,21 @@ def checkpoints(
 
 @register_callback("ema", Stage.STEP)
 def ema(
-    context: RunContext, *, decay: ShareBelowOne = 0.9997, validates: bool = True
+    context: RunContext, *, decay: ShareBelowOne = 0.9997, validate_raw: bool = False
 ) -> list[ExponentialAverage]:
-    """A moving average of the weights, which checkpoints hold as the model.
+    """A moving average of the weights, which validations judge and checkpoints hold as the model.
 
     Args:
         context: of a training run; an evaluation has nothing to average.
         decay: the largest, reached after a warm-up.
-        validates: false: figures are those of the trained weights.
+        validate_raw: validations also judge the trained weights, as `val_raw/AP` and so on, which
+            takes them twice as long.
     """
     from detbox.engine.ema import ExponentialAverage
 
-    return [ExponentialAverage(decay, validates)] if context.training else []
+    if not context.training:
+        return []
+    average = ExponentialAverage(decay)
+    if validate_raw:
+        context.beside["val_raw"] = average.trained
+    return [average]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from detbox.callbacks import Judged
+from detbox.runfile import AVERAGED
+
 
 class ExponentialAverage(WeightAveraging):
     """Average the weights after every optimizer step, exponentially (Polyak and Juditsky, 1992).
 
     Early in a run the decay is (1 + n) / (10 + n) after n updates, so that the average forgets the
-    random start (Tarvainen and Valpola, NeurIPS 2017, use a ramp alike). Checkpoints hold the
-    average as the model, and the trained weights beside it to go on from.
+    random start (Tarvainen and Valpola, NeurIPS 2017, use a ramp alike). Validations judge the
+    average, and checkpoints hold it as the model, with the trained weights beside it to go on from.
 
     Args:
         decay: the largest, in [0, 1).
-        validates: whether validations judge the average; else the trained weights.
     """
 
-    def __init__(self, decay: float, validates: bool = True) -> None:
+    def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
-        self.validates = validates
         self.updates = 0
         self._swapped = False
 
@@ -36,6 +37,13 @@ class ExponentialAverage(WeightAveraging):
             torch._foreach_lerp_(averages, current, 1 - decay)
         else:
             torch._foreach_copy_(averages, current)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the module to its device, where it was not yet when it was copied."""
+        assert self._average_model is not None
+        self._average_model.module.to(pl_module.device).eval()
+        # Torch reads the count at every update: on a GPU the host would wait for the step.
+        self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def on_train_batch_end(
         self,
@@ -50,9 +58,15 @@ class ExponentialAverage(WeightAveraging):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.updates += self._latest_update_step != before
 
+    def trained(self) -> Judged | None:
+        """The copy with the trained weights while the average is in the module, else None."""
+        if self._average_model is None or not self._swapped:
+            return None
+        return cast("Judged", self._average_model.module)
+
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in place, once there is one."""
-        if trainer.state.fn == "fit" and self.validates and self.updates:
+        if trainer.state.fn == "fit" and self.updates:
             self._swap(pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -67,6 +81,7 @@ class ExponentialAverage(WeightAveraging):
         if self._swapped:  # in place, so what the checkpoint refers to is put right, too
             self._swap(pl_module)
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint[AVERAGED] = self.updates
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the average as the model."""

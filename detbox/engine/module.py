@@ -11,7 +11,7 @@ from detbox.criterion import Criterion, LossTerms
 from detbox.engine.optimization import Optimization
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
-from detbox.runfile import run_header
+from detbox.runfile import AVERAGED, run_header
 from detbox.structures import Batch, Detections, LabelSpace, Outputs, StepOutputs
 
 
@@ -60,6 +60,10 @@ class DetectionModule(pl.LightningModule):
             self._log_loss(outputs, batch)
         return self.postprocess(outputs.prediction, batch.sizes)
 
+    def detect(self, batch: Batch) -> list[Detections]:
+        """Detections of each image, also without a trainer."""
+        return self.postprocess(self.detector(batch.images).prediction, batch.sizes)
+
     def _log_loss(self, outputs: Outputs, batch: Batch) -> None:
         """Each process its own: ranks may be at different validation batches."""
         terms: LossTerms = self.criterion(outputs, batch.targets, alone=True)
@@ -76,8 +80,9 @@ class DetectionModule(pl.LightningModule):
         return self.optimization(self.detector, *planned_steps(self.trainer))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `detbox.load` needs beside the weights."""
-        checkpoint["detbox"] = run_header(self.config, self.label_space)
+        """Add what `detbox.load` needs beside the weights; callbacks were here before."""
+        averaged = checkpoint.pop(AVERAGED, 0)
+        checkpoint["detbox"] = run_header(self.config, self.label_space, averaged)
 
 
 def planned_steps(trainer: pl.Trainer) -> tuple[int, int]:

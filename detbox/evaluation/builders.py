@@ -8,18 +8,27 @@ from detbox.callbacks import RunContext, Stage, register_callback
 from detbox.ranges import Share, Whole
 
 if TYPE_CHECKING:
-    from detbox.evaluation.callback import CocoEvaluation
+    from lightning.pytorch import Callback
+
     from detbox.evaluation.pictures import ContactSheet
 
 
 @register_callback("evaluation", Stage.EVALUATION)
-def evaluation(context: RunContext) -> list[CocoEvaluation]:
-    """COCO figures after each validation, and `detections.json` at the end."""
+def evaluation(context: RunContext) -> list[Callback]:
+    """COCO figures after each validation, and `detections.json` at the end.
+
+    Other callbacks may have named what is to be judged beside the module.
+    """
+    from detbox.evaluation.beside import BesideEvaluation
     from detbox.evaluation.callback import CocoEvaluation
     from detbox.evaluation.coco import CocoEvaluator
 
-    evaluator = CocoEvaluator(context.truth, context.label_space)
-    return [CocoEvaluation(evaluator, context.folder, context.figures)]
+    def evaluator() -> CocoEvaluator:
+        return CocoEvaluator(context.truth, context.label_space)
+
+    first = CocoEvaluation(evaluator(), context.folder, context.figures)
+    others = context.beside.items()
+    return [first, *(BesideEvaluation(evaluator(), name, judged) for name, judged in others)]
 
 
 @register_callback("pictures", Stage.DISPLAY)

@@ -55,10 +55,8 @@ class CocoEvaluation(Callback):
         """Gather, compute on rank 0, log on all."""
         if trainer.sanity_checking:
             return
-        self.evaluator.gather()
-        mine = self._compute(trainer) if trainer.is_global_zero else None
-        metrics = cast("CocoMetrics", trainer.strategy.broadcast(mine))
-        self.figures.last = metrics
+        metrics = self.figures.last = score(trainer, self.evaluator)
+        self._warn(trainer, metrics)
         logged = {f"val/{name}": value for name, value in metrics.scalars().items()}
         pl_module.log_dict(logged, sync_dist=True)
 
@@ -69,12 +67,21 @@ class CocoEvaluation(Callback):
             text = json.dumps(self.evaluator.results())
             (self.folder / "detections.json").write_text(text, encoding="utf-8")
 
-    def _compute(self, trainer: Trainer) -> CocoMetrics:
-        limit = trainer.limit_val_batches
-        limited = isinstance(limit, int) or limit < 1.0  # the int 1 is one batch, 1.0 is all
-        metrics = self.evaluator.compute(seen_only=limited)
-        if limited:
+    def _warn(self, trainer: Trainer, metrics: CocoMetrics) -> None:
+        if trainer.is_global_zero and _is_limited(trainer):
             logger.warning(
                 "limit_val_batches: of this split, %s scored", counted(metrics.images, "image")
             )
-        return metrics
+
+
+def score(trainer: Trainer, evaluator: CocoEvaluator) -> CocoMetrics:
+    """Gather what all ranks collected, compare it on rank 0, and give all of them the figures."""
+    evaluator.gather()
+    seen_only = _is_limited(trainer)
+    mine = evaluator.compute(seen_only=seen_only) if trainer.is_global_zero else None
+    return cast("CocoMetrics", trainer.strategy.broadcast(mine))
+
+
+def _is_limited(trainer: Trainer) -> bool:
+    limit = trainer.limit_val_batches
+    return isinstance(limit, int) or limit < 1.0  # the int 1 is one batch, 1.0 is all

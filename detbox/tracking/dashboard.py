@@ -66,7 +66,8 @@ def wandb_logger(
     run = _start(_effective(mode), settings=settings, **arguments)
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
-    run.define_metric("val/AP", step_metric=STEP, step_sync=True, summary="max")
+    for name in ("val/AP", "val_raw/AP"):
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary="max")
     return RunLogger(experiment=run, project=init.get("project"), save_dir=folder)
 
 

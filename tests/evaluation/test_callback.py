@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from detbox.annotations import Source, read_coco
+from detbox.evaluation.beside import BesideEvaluation
 from detbox.evaluation.callback import CocoEvaluation
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.figures import Figures
@@ -73,6 +74,32 @@ def trainer(folder: Path, *callbacks: Any, **settings: Any) -> Trainer:
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     common = {"accelerator": "cpu", "max_epochs": 2, "limit_train_batches": 1, **quiet}
     return Trainer(default_root_dir=folder, callbacks=list(callbacks), **{**common, **settings})
+
+
+class AllFound:
+    """Finds every object."""
+
+    def detect(self, batch: Batch) -> list[Detections]:
+        box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+        found = Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.int64))
+        return [found] * len(batch.image_ids)
+
+
+@pytest.mark.parametrize("judged", [AllFound(), None])
+def test_other_weights_are_judged_in_the_same_validation(
+    judged: AllFound | None, tmp_path: Path
+) -> None:
+    first = callback(tmp_path)
+    evaluator = CocoEvaluator(first.evaluator.split, SPACE)
+    beside = BesideEvaluation(evaluator, "val_raw", lambda: judged)
+    fit = trainer(tmp_path, first, beside, enable_checkpointing=False)
+    fit.fit(Guesser(), loader(), loader())
+    ours, theirs = (float(fit.callback_metrics[f"{name}/AR100"]) for name in ("val", "val_raw"))
+    assert (ours, theirs) == (0.5, 1.0 if judged else 0.5)
+    assert len(json.loads((tmp_path / "run" / "detections.json").read_text())) == IMAGES
+    assert not {
+        name for name in fit.validate(Guesser(), loader(), verbose=False)[0] if "raw" in name
+    }
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
