@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from detbox.build import compose
 from detbox.foreign import translated
 from detbox.messages import near
+from detbox.plugins import groups, options
+
+WEIGHTS = {".pth", ".pt", ".ckpt", ".safetensors", ".bin"}
 
 
 def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str:
@@ -25,8 +29,8 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     chain = _chain(error)
     text = "\n".join(str(each) for each in chain)
     if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return f"{found[1]}={found[2]}: no such option{near(found[2], options)}"
+        known = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return _unknown_option(found[1], found[2], known, overrides)
     wrong = next((o for o in overrides if "=" not in o and not o.startswith(("-", "~"))), "")
     if wrong and re.search("missing EQUAL|extraneous input|mismatched input|token recog", text):
         return f"{wrong}: expected key=value, such as model=dino or model.num_queries=300"
@@ -43,6 +47,19 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     key = re.search(r"full_key: (\S+)", text)
     where = next((o for o in overrides if key and o.lstrip("+~").startswith(key[1])), "")
     return f"{where + ': ' if where else ''}{last[0]}" if last else type(error).__name__
+
+
+def _unknown_option(group: str, option: str, known: Sequence[str], overrides: Sequence[str]) -> str:
+    """What to say of an option that a group does not have: a file, another group's, a misspelt."""
+    wrong = next((o for o in overrides if o.endswith(option) and "=" in o), f"{group}={option}")
+    group, _, value = wrong.partition("=")
+    if "/" in value or "\\" in value or Path(value).suffix in WEIGHTS:
+        key = "backbone.weights" if group == "backbone" else "init"
+        return f"{wrong}: expected an option, got a file; its weights are given by {key}={value}"
+    elsewhere = [f"{each}={value}" for each in groups() if value in options(each)]
+    if elsewhere:
+        return f"{wrong}: no such option; did you mean {' or '.join(elsewhere)}?"
+    return f"{wrong}: no such option{near(option, known)}"
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -7,6 +7,7 @@ option that a person typed beside it (`experiment=NAME trainer=smoke`) are typed
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, cast
@@ -15,7 +16,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from detbox.messages import some
 from detbox.plugins import PluginFolders
+
+logger = logging.getLogger("detbox")
 
 GROUP = "experiment"
 
@@ -23,18 +27,26 @@ GROUP = "experiment"
 def outranked(arguments: Sequence[str]) -> list[str]:
     """A command line on which values of typed options stand where an experiment has others.
 
-    They come first, so that values that were typed themselves go over them. Options that a sweep
-    varies are left as they are.
+    They come first, so that values that were typed themselves go over them. Of options that a
+    sweep varies a line says which of their values stay the experiment's.
     """
     chosen = dict(_choices(arguments))
-    theirs = {key for name in chosen.pop(GROUP, []) for key in _stated(GROUP, name)}
-    ours = {
-        f"{group}.{key}": value
-        for group, names in chosen.items()
-        if len(names) == 1
-        for key, value in _stated(group, names[0]).items()
-    }
-    return [*(f"{key}={_text(ours[key])}" for key in ours if key in theirs), *arguments]
+    recipes = chosen.pop(GROUP, [])
+    theirs = {key for name in recipes for key in _stated(GROUP, name)}
+    added: dict[str, Any] = {}
+    for group, names in chosen.items():
+        ours = {
+            f"{group}.{key}": value for each in names for key, value in _stated(group, each).items()
+        }
+        clashing = {key: value for key, value in ours.items() if key in theirs}
+        if len(names) == 1:
+            added.update(clashing)
+        elif kept := [key for key in clashing if key not in chosen]:
+            logger.warning(
+                "%s=%s sets %s for all jobs of the sweep over %s; give what shall differ itself",
+                *(GROUP, ",".join(recipes), some(kept), group),
+            )
+    return [*(f"{key}={_text(value)}" for key, value in added.items()), *arguments]
 
 
 def _choices(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

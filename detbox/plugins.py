@@ -49,6 +49,11 @@ class PluginFolders(SearchPathPlugin):
             search_path.append("detbox-plugins", f"pkg://{package}")
 
 
+def groups() -> list[str]:
+    """The configuration groups of detbox that a person chooses from."""
+    return sorted(each.name for each in files("detbox.conf").iterdir() if each.is_dir())
+
+
 def options(group: str) -> Iterator[str]:
     """What a configuration group has to choose from, here and in plug-ins."""
     for package in ("detbox.conf", *PluginFolders.found()):

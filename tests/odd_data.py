@@ -61,7 +61,7 @@ def write_odd(root: Path, spoil: Spoil | None = None) -> Path:
         folder.mkdir()
         document = flawless(split)
         for image in document["images"]:
-            Image.new("RGB", (SIDE, SIDE), "grey").save(folder / image["file_name"])
+            Image.radial_gradient("L").resize((SIDE, SIDE)).save(folder / image["file_name"])
         content = spoil(document, folder) if spoil else None
         if not isinstance(content, bytes):
             content = json.dumps(document if content is None else content).encode()

@@ -102,7 +102,7 @@ def _told(log: str, folder: Path) -> str:
         return f"TRACEBACK {_cell(lines[-1])}"
     warnings = [line for line in lines if line.startswith("warning: ") and "limit_" not in line]
     mended = [line for line in lines if re.match(r"instances_train\.json: .*;", line)]
-    return _cell((errors or warnings or mended or [""])[-1])
+    return _cell((errors or mended or warnings or [""])[-1])
 
 
 def _cell(text: str) -> str:

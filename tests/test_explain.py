@@ -50,6 +50,19 @@ def test_keys_of_other_toolboxes_name_the_real_ones(command: str, typed: str, to
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("backbone=/w/a.pth", "/w/a.pth: expected an option, got a file.* backbone.weights=/w/a.p"),
+        ("model=dino.pth", "model=dino.pth: expected an option, got a file.* init=dino.pth"),
+        ("model=swin_l", r"did you mean backbone=swin_l\?"),
+        ("model=dimo", "model=dimo: no such option; did you mean 'dino'"),
+    ],
+)
+def test_what_is_no_option_of_a_group_is_told_where_it_belongs(typed: str, told: str) -> None:
+    assert re.search(told, explained("train", typed))
+
+
 def test_what_a_command_lacks_is_not_advised() -> None:
     assert "trainer.max_epochs" not in explained("predict", "epochs=3")
     assert "init=" not in explained("evaluate", "weights=a.ckpt")

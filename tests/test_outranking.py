@@ -28,11 +28,15 @@ def test_a_typed_option_keeps_what_it_states() -> None:
 
 
 def test_what_the_option_leaves_open_is_the_experiments() -> None:
-    cfg = detbox.compose("trainer=smoke", "experiment=bccd_quick")
-    assert cfg.trainer.check_val_every_n_epoch == 4
-    assert (
-        detbox.compose("experiment=quickstart", "backbone=resnet18").backbone.pretrained == "false"
-    )
+    cfg = detbox.compose("experiment=quickstart", "backbone=resnet18")
+    assert cfg.backbone.pretrained == "false"
+
+
+def test_a_swept_option_that_cannot_outrank_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    line = ["-m", "experiment=bccd_quick", "trainer=smoke,default"]
+    assert outranked(line) == line
+    assert "trainer.max_epochs" in caplog.text
+    assert "experiment=bccd_quick" in caplog.text
 
 
 def test_a_typed_value_outranks_a_typed_option() -> None:
@@ -42,7 +46,8 @@ def test_a_typed_value_outranks_a_typed_option() -> None:
 
 def test_a_sweep_over_recipes_is_outranked_too() -> None:
     line = ["-m", "experiment=bccd_quick,quickstart", "trainer=smoke", "seed=0,1"]
-    assert outranked(line) == ["trainer.max_epochs=1", *line]
+    stated = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"]
+    assert outranked(line) == [*stated, *line]
 
 
 @pytest.mark.parametrize("line", [["trainer=smoke"], ["experiment=quickstart"], ["experiment=no"]])

@@ -45,6 +45,12 @@ def slow_disk() -> None:
     torch.save = slowly  # type: ignore[assignment]
 
 
+def wait_for(file: Path) -> None:
+    """Until another process has made it."""
+    while not file.exists():
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", CODES, ids=lambda each: each.name)
 @pytest.mark.parametrize("seed", range(7))
@@ -56,8 +62,7 @@ def test_a_run_goes_on_bit_for_bit(
     prepare = slow_disk if seed % 2 else None
     process = forked_run.start(*typed, folder=tmp_path, prepare=prepare)
     metrics, last = tmp_path / "run" / "metrics.csv", tmp_path / "run" / "checkpoints" / "last.ckpt"
-    while not metrics.exists():
-        time.sleep(0.01)
+    wait_for(metrics)
     time.sleep(draws.uniform(0, 3))
     os.killpg(process, number)  # as a terminal and a scheduler do
     code = forked_run.ended(process)
@@ -103,12 +108,14 @@ def test_a_second_signal_ends_the_process(number: signal.Signals, tmp_path: Path
         REQUESTS.install()
         REQUESTS.wait(True)
         (tmp_path / "ready").touch()
+        while REQUESTS.noted is None:
+            time.sleep(0.01)
+        (tmp_path / "noted").touch()
         while True:
             time.sleep(1)
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    wait_for(tmp_path / "ready")
     os.kill(process, number)
-    time.sleep(0.2)
+    wait_for(tmp_path / "noted")
     assert os.waitpid(process, os.WNOHANG) == (0, 0)
     os.kill(process, number)
     assert forked_run.ended(process, 5) == 128 + number

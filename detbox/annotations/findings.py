@@ -25,9 +25,13 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         """`2 zero-area boxes dropped (first: annotation 10, 0001.png)`, and how to mend defects."""
-        what = _singular(self.what) if self.number == 1 else self.what
-        text = f"{self.number} {what} (first: {printable(self.example)})"
+        text = f"{self.counted} (first: {printable(self.example)})"
         return f"{text}: {self.mend}" if self.mend and self.defect else text
+
+    @property
+    def counted(self) -> str:
+        """`1 zero-area box dropped`."""
+        return f"{self.number} {_singular(self.what) if self.number == 1 else self.what}"
 
 
 _ONE = {

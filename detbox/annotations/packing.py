@@ -139,11 +139,11 @@ def _lost(
     if not learnt:
         raise DataError(
             f"{source}: none of the {total} annotations is left to learn from: "
-            f"{', '.join(f'{each.number} {each.what}' for each in causes)} "
+            f"{', '.join(each.counted for each in causes)} "
             f"(first: {main.example}); {main.mend}"
         )
     what = f"of {total} annotations are left out"
-    mend = f"{main.number} {main.what}" + (f"; {main.mend}" if main.mend else "")
+    mend = main.counted + (f"; {main.mend}" if main.mend else "")
     return (Finding(what, total - learnt, main.example, mend=mend),)
 
 

@@ -36,7 +36,8 @@ _MEANING = {
 
 def tables(metrics: CocoMetrics) -> Group:
     """The 12 numbers and one row per class, to be printed by a rich console."""
-    return Group(_summary(metrics), _per_class(metrics.classes))
+    limit = f", {OFFICIAL} detections" if metrics.most > OFFICIAL else ""
+    return Group(_summary(metrics), _per_class(metrics.classes, f"Per class{limit}"))
 
 
 def _summary(metrics: CocoMetrics) -> Table:
@@ -52,11 +53,11 @@ def _summary(metrics: CocoMetrics) -> Table:
     return table
 
 
-def _per_class(classes: tuple[ClassMetrics, ...], rows: int = 30) -> Table:
+def _per_class(classes: tuple[ClassMetrics, ...], title: str, rows: int = 30) -> Table:
     """Two classes per row where there are more than `rows`."""
     columns = 1 if len(classes) <= rows else 2
     height = -(-len(classes) // columns)
-    table = _table("Per class")
+    table = _table(title)
     for _ in range(columns):
         table.add_column("class", no_wrap=True, max_width=18)
         for heading in ("boxes", "AP", "AP50"):

@@ -18,7 +18,6 @@ def test_only_the_last_map_is_read() -> None:
     assert gradient is None
 
 
-@pytest.mark.parametrize("width", [0, 6])
-def test_a_width_without_room_for_the_codes_of_places_is_refused(width: int) -> None:
+def test_a_width_without_room_for_the_codes_of_places_is_refused() -> None:
     with pytest.raises(ValueError, match=r"multiple of 4.*try neck\.hidden_dim="):
-        NECKS.build({"name": "projection", "hidden_dim": width}, (3,), (32,))
+        NECKS.build({"name": "projection", "hidden_dim": 6}, (3,), (32,))
