@@ -185,9 +185,11 @@ class RunCheckpoint:
         then, now = (
             dict(_flat({key: each[key] for key in BUILT_FROM})) for each in (self.config, config)
         )
-        differ = [key for key in then | now if key not in FREE and then.get(key) != now.get(key)]
+        # A setting that one side alone has is younger or older than the file, not another choice.
+        both = [key for key in then if key in now and key not in FREE]
+        differ = [key for key in both if then[key] != now[key]]
         if differ:
-            told = ", ".join(f"{key}={then.get(key)} (this run: {now.get(key)})" for key in differ)
+            told = ", ".join(f"{key}={then[key]} (this run: {now[key]})" for key in differ)
             raise CheckpointError(f"the checkpoint was trained with {told}; give the same settings")
         kept = [line for line in self.changed(config) if line.startswith("optimizer.")]
         if kept:

@@ -96,6 +96,13 @@ def test_the_best_weights_lie_beside_the_best_checkpoint(tmp_path: Path) -> None
         slim.check_resumable(CONFIG, SPACE)
 
 
+def test_a_run_from_before_a_setting_goes_on_and_another_value_is_refused() -> None:
+    ours = run(trainer={"optimizer_states": []})
+    ours.check_resumable({**CONFIG, "backbone": {"name": "x", "new": False}}, SPACE)
+    with pytest.raises(CheckpointError, match=r"trained with neck\.dim=8 \(this run: 16\)"):
+        ours.check_resumable({**CONFIG, "neck": {"dim": 16}}, SPACE)
+
+
 def loops(epoch: int, ended: bool) -> dict[str, Any]:
     """The part of Lightning's state that says where in an epoch it is."""
     progress = {"current": {"ready": epoch, "processed": epoch - 1}}
