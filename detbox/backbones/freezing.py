@@ -53,5 +53,6 @@ def way_to_thaw(module: nn.Module) -> str:
     """Settings under which all of a backbone learns; empty where it does."""
     weights = not all(parameter.requires_grad for parameter in module.parameters())
     scales = any(name.endswith(".weight") for name, _ in module.named_buffers())
-    settings = {"backbone.frozen_stages=0": weights, "backbone.frozen_norm=false": scales}
+    part = "stem=false" if getattr(module, "frozen_stem", False) else "stages=0"
+    settings = {f"backbone.frozen_{part}": weights, "backbone.frozen_norm=false": scales}
     return " ".join(setting for setting, needed in settings.items() if needed)

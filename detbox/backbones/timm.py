@@ -94,6 +94,12 @@ class TimmBackbone(BackboneModule):
             maps = [norm(features) for norm, features in zip(norms, maps, strict=True)]
         return tuple(maps)
 
+    @property
+    def frozen_stem(self) -> bool:
+        """Whether the stem is frozen, and nothing behind it."""
+        frozen = {name for name, each in self.body.named_parameters() if not each.requires_grad}
+        return bool(frozen) and frozen == _stem(self.body)
+
     def official_names(self) -> Names:
         """Our name -> the name in the authors' detectors; models without such keep timm's."""
         return {name: (official_name(name, self.model),) for name in self.state_dict()}
@@ -167,6 +173,7 @@ def timm(
     weights: str | None = None,
     pretrained: str = "auto",
     frozen_stages: Stages = 0,
+    frozen_stem: bool = False,
     frozen_norm: bool = False,
     out_norm: bool = False,
     drop_path: ShareBelowOne = 0.0,
@@ -182,6 +189,7 @@ def timm(
         weights: local weights file, `.pth` or `.safetensors`.
         pretrained: auto, true or false; see `detbox.backbones.weights`.
         frozen_stages: 1 freezes all up to stride 4, 2 up to stride 8 and so on; 0 nothing, -1 all.
+        frozen_stem: freeze what lies before the stage of stride 4, detectron2's `freeze_at=1`.
         frozen_norm: keep batch norm at its stored statistics and scales.
         out_norm: layer norm on each returned map, as Swin and ConvNeXt detectors have it.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
@@ -201,7 +209,13 @@ def timm(
     known = describe(model, **settings)
     body = _create(model, _levels(model, strides, known.reductions), settings)
     frozen = _names_up_to(body, frozen_stages) if frozen_stages else set()
-    freeze(body, frozen, norms=frozen_norm)
+    stem = _stem(body) if frozen_stem else set()
+    if frozen_stem and not stem:
+        raise SettingError(
+            "backbone.frozen_stem=true needs layers before a stage of stride 4, "
+            f"{model} has strides {sorted(_ends(body))}; leave it out"
+        )
+    freeze(body, frozen | stem, norms=frozen_norm)
     if checkpointing:
         recompute_stages(body, model)
     return TimmBackbone(
@@ -237,19 +251,36 @@ def _levels(model: str, strides: Sequence[int], reductions: Sequence[int]) -> li
 def _names_up_to(body: nn.Module, stages: int) -> set[str]:
     if stages == ALL:
         return {name for name, _ in body.named_parameters()}
-    info, stride = feature_info(body), 2 ** (stages + 1)
-    deepest = max(info.reduction())
-    ends = {x["reduction"]: x["module"] for x in info.info if x["reduction"] <= deepest}
-    # Some of timm's wrappers join the first two parts of a name, others put one before it.
-    end = str(ends.get(stride, ""))
-    prefixes = (f"{end}.", f"{end.replace('.', '_', 1)}.", f"model.{end}.")
-    if stages < 0 or not end or not names_up_to(body, *prefixes):
+    ends, stride = _ends(body), 2 ** (stages + 1)
+    prefixes = _prefixes(ends.get(stride, ""))
+    if stages < 0 or stride not in ends or not names_up_to(body, *prefixes):
         fitting = [str(stage) for stage in (1, 2, 3, 4) if 2 ** (stage + 1) in ends]
         raise SettingError(
             f"backbone.frozen_stages={stages} ends at stride {stride}, the backbone has strides "
             f"{sorted(ends)}; try backbone.frozen_stages={' or '.join([*fitting, '-1'])} (-1: all)"
         )
     return names_up_to(body, *prefixes)
+
+
+def _stem(body: nn.Module) -> set[str]:
+    """Parameters before the stage of stride 4; none where there is no such stage."""
+    prefixes = _prefixes(_ends(body).get(4, ""))
+    names = [name for name, _ in body.named_parameters()]
+    first = next((i for i, name in enumerate(names) if name.startswith(prefixes)), 0)
+    return set(names[:first])
+
+
+def _ends(body: nn.Module) -> dict[int, str]:
+    """Stride -> module at whose end it is reached, of the levels that are computed."""
+    info = feature_info(body)
+    deepest = max(info.reduction())
+    return {x["reduction"]: str(x["module"]) for x in info.info if x["reduction"] <= deepest}
+
+
+def _prefixes(module: str) -> tuple[str, ...]:
+    """How the names of a module's parameters may begin."""
+    # Some of timm's wrappers join the first two parts of a name, others put one before it.
+    return f"{module}.", f"{module.replace('.', '_', 1)}.", f"model.{module}."
 
 
 def _output_norms(body: nn.Module) -> nn.ModuleDict:

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torchvision.models._utils import IntermediateLayerGetter
 
+from detbox.backbones.freezing import way_to_thaw
 from detbox.backbones.timm import TimmBackbone
 from detbox.registry import BACKBONES
 
@@ -131,6 +132,20 @@ def test_frozen_stages_freeze_their_norms_but_no_others() -> None:
     assert all(name.startswith(("body.layer3.", "body.layer4.")) for name in moved)
     frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
     assert {name.split(".")[1] for name in frozen} == {"conv1", "layer1", "layer2"}
+
+
+def test_a_frozen_stem_ends_before_the_stage_of_stride_4() -> None:
+    backbone = build("resnet10t", "backbone.frozen_stem=true").train()
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert {name.split(".")[1] for name in frozen} == {"conv1"}
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.randn(2, 3, 64, 64))
+    still = {name for name, value in backbone.named_buffers() if value.equal(before[name])}
+    assert {name.split(".")[1] for name in still} == {"conv1", "bn1"}
+    assert way_to_thaw(backbone).split()[0] == "backbone.frozen_stem=false"
+    vit = ("backbone.model=vit_tiny_patch16_224", "backbone.strides=[16]")
+    with pytest.raises(ValueError, match=r"before a stage of stride 4, .* has strides \[16\]"):
+        build("timm", *vit, "backbone.frozen_stem=true")
 
 
 def test_drop_path_zero_means_none_even_where_timm_has_a_default() -> None:
