@@ -42,6 +42,7 @@ from detbox.registry import (
     MODELS,
     NECKS,
     OPTIMIZERS,
+    PAIR_WEIGHTS,
     POSTPROCESSES,
     SCHEDULES,
     TRAINERS,
@@ -109,7 +110,14 @@ def build_criterion(cfg: DictConfig) -> Criterion:
         }
         for group, own in cfg.criterion.get("group_weights", {}).items()
     }
-    return Criterion(MATCHERS.build(cfg.matcher), losses_by_name, weights, group_weights)
+    pair_weight = cfg.criterion.get("pair_weight")
+    return Criterion(
+        MATCHERS.build(cfg.matcher),
+        losses_by_name,
+        weights,
+        group_weights,
+        None if pair_weight is None else PAIR_WEIGHTS.bind(pair_weight),
+    )
 
 
 def build_postprocess(cfg: DictConfig) -> Postprocess:
@@ -176,6 +184,8 @@ def check_scores(cfg: DictConfig) -> None:
         f"criterion.losses.{key}={loss.name}": LOSSES.scores(loss)
         for key, loss in cfg.criterion.losses.items()
     }
+    if (pair_weight := cfg.criterion.get("pair_weight")) is not None:
+        reads[f"criterion.pair_weight={pair_weight.name}"] = PAIR_WEIGHTS.scores(pair_weight)
     reads[f"matcher={cfg.matcher.name}"] = MATCHERS.scores(cfg.matcher)
     reads[f"postprocess={cfg.postprocess.name}"] = POSTPROCESSES.scores(cfg.postprocess)
     if wrong := [part for part, own in reads.items() if own not in (None, given)]:

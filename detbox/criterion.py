@@ -22,6 +22,7 @@ from detbox.structures import (
 )
 
 Loss = Callable[[PredictionSet, Targets, Matches], Tensor | Normalized]
+PairWeight = Callable[[PredictionSet, Targets, Matches], Tensor]
 
 
 class LossTerms(dict[str, Tensor]):
@@ -45,6 +46,7 @@ class Criterion(nn.Module):
         losses: by name; each returns a sum over the batch, or a sum with a divisor of its own.
         weights: by name of the loss.
         group_weights: by group of queries, then by name of the loss, where they differ there.
+        pair_weight: how much each pair counts that the matcher found; None: all fully.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Criterion(nn.Module):
         losses: Mapping[str, Loss],
         weights: Mapping[str, float],
         group_weights: Mapping[str, Mapping[str, float]] | None = None,
+        pair_weight: PairWeight | None = None,
     ) -> None:
         super().__init__()
         if set(losses) != set(weights):
@@ -61,6 +64,7 @@ class Criterion(nn.Module):
                 f"{sorted(weights)}; set criterion.weights"
             )
         self.matcher, self.losses, self.weights = matcher, dict(losses), dict(weights)
+        self.pair_weight = pair_weight
         self.group_weights = {group: dict(own) for group, own in (group_weights or {}).items()}
         for group, own in self.group_weights.items():
             if unknown := sorted(set(own) - set(losses)):
@@ -121,7 +125,7 @@ class Criterion(nn.Module):
             asked = [i for i, each in enumerate(sets) if i not in found and each.repeats == times]
             answers = self._ask([sets[index] for index in asked], targets, times)
             found |= dict(zip(asked, answers, strict=True))
-        return [(each, found[index]) for index, each in enumerate(sets)]
+        return [(self._weighed(each, targets, found[i]), found[i]) for i, each in enumerate(sets)]
 
     def _ask(self, sets: list[PredictionSet], targets: Targets, times: int) -> list[Matches]:
         if times == 1:
@@ -129,6 +133,14 @@ class Criterion(nn.Module):
         repeated, index = targets.repeated(times)
         answers = self.matcher(sets, repeated)
         return [matches._replace(target=index[matches.target]) for matches in answers]
+
+    def _weighed(
+        self, predictions: PredictionSet, targets: Targets, matches: Matches
+    ) -> PredictionSet:
+        if self.pair_weight is None or predictions.matches is not None:
+            return predictions
+        weights = self.pair_weight(predictions, self._seen_by(predictions, targets), matches)
+        return predictions._replace(pair_weights=weights)
 
     def _seen_by(self, predictions: PredictionSet, targets: Targets) -> Targets:
         if not predictions.class_agnostic:

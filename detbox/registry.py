@@ -260,6 +260,7 @@ MATCHERS = Registry("matcher")
 CLASS_COSTS = Registry("class_cost", "class cost {name}: ")
 POSTPROCESSES = Registry("postprocess")
 LOSSES = Registry("loss", "loss {name}: ")
+PAIR_WEIGHTS = Registry("pair_weight", "criterion.pair_weight.")
 DATA = Registry("data")
 OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("schedule")
@@ -280,6 +281,7 @@ __all__ = [
     "MODELS",
     "NECKS",
     "OPTIMIZERS",
+    "PAIR_WEIGHTS",
     "POSTPROCESSES",
     "SCHEDULES",
     "TRAINERS",

@@ -188,6 +188,9 @@ class PredictionSet(NamedTuple):
     """how often every target is to be found; this set's loss terms are divided by it"""
     matched_only: bool = False
     """True: no loss sees the unmatched queries; else they are background"""
+    pair_weights: Tensor | None = None
+    """(M,) in (0, 1], how much each pair that the matcher found counts, in its class target and in
+    its box losses; None: fully"""
 
     @property
     def name(self) -> str:

@@ -75,11 +75,12 @@ def part_of(targets: Targets, part: slice) -> Targets:
 
 
 def criterion_of(loss: str) -> tuple[Criterion, Head]:
-    """One loss alone, and what predicts the scores it reads."""
+    """One loss alone, its pairs weighed, and what predicts the scores it reads."""
     softmax = SCORES[loss] == "softmax"
-    matcher = "hungarian_detr" if softmax else "hungarian"
+    matcher = "hungarian_detr" if softmax else "mixed"
     cfg = detbox.compose(f"matcher={matcher}")
-    cfg.criterion = {"losses": {loss: {"name": loss}}, "weights": {loss: 1.0}}
+    weighed = {} if softmax else {"pair_weight": {"name": "prime"}}
+    cfg.criterion = {"losses": {loss: {"name": loss}}, "weights": {loss: 1.0}, **weighed}
     cfg.model.name = "detr" if softmax else cfg.model.name
     cfg.postprocess = {"name": "softmax"} if softmax else cfg.postprocess
     return detbox.build_criterion(cfg), Head(CLASSES + softmax)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from recipe_pins import BASE, CONF, NAMES, faults, read, resolved, stored
+from tiny import TINY
 
 import detbox
 from detbox.build import check_settings
+from detbox.commands.train import train
+from detbox.runfile import RunCheckpoint
 
 PINS = read()
 TABLE = Path(__file__).parents[1] / "docs" / "recipes.md"
@@ -54,3 +57,15 @@ def test_a_new_setting_asks_for_its_pin_alone() -> None:
     assert told.endswith("not pinned yet: model.depth; run python tests/recipe_pins.py")
     (told,) = faults(PINS, "dino_r50_12e@2", {})
     assert told == "dino_r50_12e@2 is not pinned yet: run python tests/recipe_pins.py"
+
+
+def test_a_run_says_its_recipe_and_its_file_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = "experiment=align_dino_r50_12e"
+    figures = train(detbox.compose(recipe, "data=shapes", "trainer=smoke", *TINY), tmp_path)
+    assert "AP" in figures
+    assert "recipe align_dino_r50_12e@1" in capsys.readouterr().out.splitlines()
+    kept = RunCheckpoint.read(tmp_path).config
+    assert (kept["recipe"], kept["matcher"]["name"]) == ("align_dino_r50_12e@1", "mixed")
+    assert kept["criterion"]["pair_weight"] == {"name": "prime", "alpha": 0.25, "tau": 1.5}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.losses.boxes import weighted
 from detbox.losses.quality import best_of, class_index, matched_iou, soft_truth
 from detbox.ranges import NonNegative
 from detbox.registry import LOSSES
@@ -41,6 +42,6 @@ def align(
     best, best_iou = (best_of(each, matches.target, len(targets.labels)) for each in (quality, iou))
     # The official code divides by best + 1e-7, which drowns targets whose best IoU is below 0.1.
     scale = best_iou / best.clamp(min=torch.finfo(best.dtype).tiny)
-    truth = soft_truth(logits, index, quality * scale)
+    truth = soft_truth(logits, index, weighted(quality * scale, predictions))
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return ((truth - logits.sigmoid()).abs() ** gamma * entropy).sum()

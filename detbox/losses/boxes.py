@@ -14,7 +14,7 @@ from detbox.structures import Matches, PredictionSet, Targets
 def l1(predictions: PredictionSet, targets: Targets, matches: Matches) -> Tensor:
     """Sum of absolute cxcywh differences (DETR, eq. 9)."""
     boxes, truth = matched_boxes(predictions, targets, matches)
-    return (boxes - truth).abs().sum()
+    return weighted((boxes - truth).abs().sum(-1), predictions).sum()
 
 
 @LOSSES.register("giou", scores=None)
@@ -30,7 +30,7 @@ def giou(
         eps: added to IoU and GIoU denominators; DINO 1e-6, Deformable DETR 0.
     """
     boxes, truth = matched_boxes(predictions, targets, matches)
-    return (1 - overlap(to_xyxy(boxes), to_xyxy(truth), eps)[1]).sum()
+    return weighted(1 - overlap(to_xyxy(boxes), to_xyxy(truth), eps)[1], predictions).sum()
 
 
 def matched_boxes(
@@ -39,3 +39,9 @@ def matched_boxes(
     """Predicted and true boxes of all pairs, each (M, 4)."""
     boxes = predictions.boxes[matches.image, matches.query]
     return boxes, targets.boxes[matches.target].to(boxes.dtype)
+
+
+def weighted(values: Tensor, predictions: PredictionSet) -> Tensor:
+    """A value of every pair, (M,), times how much the pair counts."""
+    weights = predictions.pair_weights
+    return values if weights is None else values * weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.losses.boxes import weighted
 from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
 from detbox.structures import Matches, PredictionSet, Targets
@@ -29,7 +30,10 @@ def focal(
         gamma: exponent that turns easy examples down.
     """
     truth = predictions.logits.new_zeros(predictions.logits.shape)
-    truth[matches.image, matches.query, targets.labels[matches.target]] = 1.0
+    ones = truth.new_ones(len(matches.query))
+    truth[matches.image, matches.query, targets.labels[matches.target]] = weighted(
+        ones, predictions
+    )
     return sigmoid_focal(predictions.logits, truth, alpha, gamma).sum()
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.losses.boxes import weighted
 from detbox.losses.quality import best_of, class_index, matched_iou
 from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
@@ -43,7 +44,7 @@ def position_supervised(
     share, score = predictions.logits.sigmoid(), predictions.logits[index]
     iou = matched_iou(predictions, targets, matches)
     truth = _bent(score.sigmoid().detach() ** score_power * iou**iou_power, curve)
-    truth = raised(truth, targets, matches)
+    truth = weighted(raised(truth, targets, matches), predictions)
     # The official code guards log(1 - p) by 1e-8, which ends the gradient at certain logits.
     miss = -(1 - share + 1e-8).log()
     negative = (1 - alpha) * share**gamma * miss

@@ -32,3 +32,12 @@ def soft_truth(logits: Tensor, index: ClassIndex, quality: Tensor) -> Tensor:
 def best_of(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """For each of `values` (M,) the largest of its `group` (M,), (M,)."""
     return values.new_zeros(num_groups).scatter_reduce(0, group, values, "amax")[group]
+
+
+def ranks(values: Tensor, group: Tensor) -> Tensor:
+    """Place of each of `values` (M,) in its `group` (M,), 0 for the largest, (M,) int64."""
+    falling = values.argsort(descending=True, stable=True)
+    order = falling[group[falling].argsort(stable=True)]
+    grouped = group[order]
+    place = torch.arange(len(order), device=order.device) - torch.searchsorted(grouped, grouped)
+    return torch.empty_like(place).scatter(0, order, place)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detbox.losses.boxes import weighted
 from detbox.losses.quality import class_index, matched_iou, soft_truth
 from detbox.ranges import NonNegative, Share
 from detbox.registry import LOSSES
@@ -33,7 +34,8 @@ def varifocal(
         gamma: exponent that turns easy negatives down.
     """
     logits, index = predictions.logits, class_index(targets, matches)
-    truth = soft_truth(logits, index, matched_iou(predictions, targets, matches))
+    iou = matched_iou(predictions, targets, matches)
+    truth = soft_truth(logits, index, weighted(iou, predictions))
     weight = torch.where(truth > 0, truth, alpha * logits.sigmoid() ** gamma)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return (weight * entropy).sum()
