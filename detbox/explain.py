@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox.build import compose
 from detbox.foreign import translated
-from detbox.messages import near
+from detbox.messages import EXAMPLE, near, typed
+from detbox.places import located
 from detbox.plugins import groups, options
 
 WEIGHTS = {".pth", ".pt", ".ckpt", ".safetensors", ".bin"}
@@ -31,9 +33,9 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         known = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         return _unknown_option(found[1], found[2], known, overrides)
-    wrong = next((o for o in overrides if "=" not in o and not o.startswith(("-", "~"))), "")
+    wrong = next((o for o in overrides if not _is_setting(o)), "")
     if wrong and re.search("missing EQUAL|extraneous input|mismatched input|token recog", text):
-        return f"{wrong}: expected key=value, such as model=dino or model.num_queries=300"
+        return f"{wrong}: expected key=value, {EXAMPLE}{_meant(wrong)}"
     if found := re.search(r"Key '([^']+)' (?:not in|is not in)", text):
         full = re.search(r"full_key: (\S+)", text)
         file = re.match(r"In '([^']+)': ConfigKeyError", text)
@@ -47,6 +49,19 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     key = re.search(r"full_key: (\S+)", text)
     where = next((o for o in overrides if key and o.lstrip("+~").startswith(key[1])), "")
     return f"{where + ': ' if where else ''}{last[0]}" if last else type(error).__name__
+
+
+def _is_setting(argument: str) -> bool:
+    """Whether it is a flag, a deletion, or has a key that Hydra can read."""
+    return bool(re.match(r"[-~]|\+{0,2}[\w.@/:]+=", argument) and argument[:1] != "/")
+
+
+def _meant(argument: str) -> str:
+    """What a path alone may stand for."""
+    path = located(argument)
+    if path.is_dir():
+        return f"; a folder of pictures and labels is {typed('data', argument)}"
+    return f"; a checkpoint is {typed('ckpt', argument)}" if path.is_file() else ""
 
 
 def _unknown_option(group: str, option: str, known: Sequence[str], overrides: Sequence[str]) -> str:
@@ -90,10 +105,20 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str, setter: s
     value = next((o.partition("=")[2] for o in overrides if _key(o) == key), "VALUE")
     if elsewhere := _called_here(key, value, cfg):
         return f"{key}: {where} has no key {name!r}; {elsewhere}"
+    if having := [each for each in _with_key(section, name) if each != cfg[section].get("name")]:
+        told = " or ".join(f"{section}={each}" for each in having[:3])
+        return f"{key}: the chosen {section} has no key {name!r}; choose {told} with it"
     line = f"{key}: {where} has no key {name!r}{near(name, [str(each) for each in known])}"
     # Settings of a builder are all there are, names in a mapping may be the user's own.
     mapping = section and OmegaConf.get_type(node) is dict
     return f"{line} (a new one: +{key}=VALUE)" if mapping else line
+
+
+def _with_key(group: str, name: str) -> list[str]:
+    """The options of a group that have a key, as far as they are named as their builders."""
+    schemas = ConfigStore.instance().repo.get("schema", {}).get(group, {})
+    kinds = {file.removesuffix(".yaml"): schema.node for file, schema in schemas.items()}
+    return [each for each in options(group) if each in kinds and name in kinds[each]]
 
 
 def _called_here(key: str, value: str, cfg: DictConfig) -> str:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox.commands.arguments import readable
+from detbox.commands.grammar import check_grammar
 from detbox.commands.overrides import typed
 from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt, works_in_place
 from detbox.console.lines import quiet
@@ -64,6 +65,7 @@ def launch(name: str) -> None:
 def _compose_and_run(name: str) -> None:
     try:
         sys.argv[1:] = readable(name, sys.argv[1:])
+        check_grammar(sys.argv[1:])
         sys.argv[1:] += going_on(name, typed(sys.argv[1:]))
         check_given(name, typed(sys.argv[1:]))
         if takes_data_of_ckpt(name):

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from reprlib import Repr
 
+EXAMPLE = "such as model=dino or model.num_queries=300"
+"""of settings"""
+
 
 def near(name: str, known: Sequence[str]) -> str:
     """The ending of an error message on an unknown name: the nearest ones, or the first 40."""
@@ -53,7 +56,8 @@ def typed(key: str, value: str) -> str:
     """A setting as it is typed in a shell, whatever characters its value has."""
     if re.fullmatch(r"[\w./-]+", value, re.ASCII):
         return f"{key}={value}"
-    return shlex.quote(f"{key}={quoted(value)}")
+    text = f"{key}={quoted(value)}"
+    return shlex.quote(text) if re.search(r'["$`\\!\n]', text) else f'"{text}"'
 
 
 def quoted(text: str) -> str:

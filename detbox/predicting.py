@@ -76,17 +76,15 @@ def predict_to_folder(
         pictures.append(folder / name)
         images.append(_entry(source, name, pixels, found, predictor.label_space))
     predictor.troubles.report()
+    if skipped:
+        told = some([entry["reason"] for entry in skipped], 3)
+        logger.warning("%s could not be read: %s", counted(len(skipped), "image"), told)
+    if not images:
+        raise DataError(f"none of {counted(len(skipped), 'image')} could be read")
     written = Written(folder / "predictions.json", tuple(pictures), len(skipped))
     content = json.dumps({"images": images, "skipped": skipped}, indent=1, ensure_ascii=False)
     # JSON escapes what UTF-8 cannot hold, such as a file name of another encoding, in this way too.
     written.predictions.write_text(content, encoding="utf-8", errors="backslashreplace")
-    if skipped:
-        files = [entry["file"] for entry in skipped]
-        told = counted(len(files), "image")
-        logger.warning("%s could not be read: %s", told, some(files))
-    if not images:
-        told = f"none of {counted(len(skipped), 'image')} could be read"
-        raise DataError(f"{told}; see {written.predictions}")
     if line := advice(best, threshold):
         logger.info("%s", line)
     return written

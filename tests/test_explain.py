@@ -23,6 +23,7 @@ FOREIGN = (
     ("train", "imgsz=640", "here it is data.image_size=640"),
     ("train", "data=coco imgsz=640", "here it is data.train_sizes=[640] data.eval_size=640"),
     ("train", "weights=a.pth", "here it is init=a.pth (a detector) or backbone.weights=a.pth"),
+    ("train", "pretrained=false", "here it is backbone.pretrained=false"),
     ("train", "device=0", "or trainer.devices=[0]"),
     ("train", "name=first", "here it is hydra.run.dir=runs/first"),
     ("train", "project=mine", "here it is hydra.run.dir=runs/mine"),
@@ -56,6 +57,8 @@ def test_keys_of_other_toolboxes_name_the_real_ones(command: str, typed: str, to
         ("backbone=/w/a.pth", "/w/a.pth: expected an option, got a file.* backbone.weights=/w/a.p"),
         ("model=dino.pth", "model=dino.pth: expected an option, got a file.* init=dino.pth"),
         ("model=swin_l", r"did you mean backbone=swin_l\?"),
+        ("data.root=x", "choose data=coco or data=folder with it"),
+        ("/tmp", "expected key=value, .*; a folder of pictures and labels is data=/tmp"),
         ("model=dimo", "model=dimo: no such option; did you mean 'dino'"),
     ],
 )

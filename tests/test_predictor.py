@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,11 @@ def test_a_folder_gives_its_images_and_names_the_rest(
     for name in ("b.png", "a.JPG", "c.webp"):
         save(tmp_path, name)
     (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / "inner").mkdir()
-    assert [path.name for path in find_images(tmp_path)] == ["a.JPG", "b.png", "c.webp"]
+    for folder in (".thumbnails", "inner", "run", "run/.hydra"):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder, "d.png")
+    assert [path.name for path in find_images(tmp_path)] == ["a.JPG", "b.png", "c.webp", "d.png"]
+    assert find_images(tmp_path)[-1].parent.name == "inner"
     assert "1 file is no image: notes.txt" in caplog.text
 
 
@@ -230,19 +234,22 @@ def test_an_unreadable_image_is_skipped_and_listed(
 ) -> None:
     broken = tmp_path / "b.png"
     broken.write_bytes(b"no picture")
-    sources = [save(tmp_path, "a.png"), broken, save(tmp_path, "c.png")]
-    written = predict_to_folder(predictor(), sources, tmp_path / "out")
+    save(tmp_path, "a.png")
+    save(tmp_path, "c.png")
+    (tmp_path / "d.png").symlink_to("nowhere.png")
+    written = predict_to_folder(predictor(), find_images(tmp_path), tmp_path / "out")
     content = json.loads(written.predictions.read_text())
     assert [Path(entry["file"]).name for entry in content["images"]] == ["a.png", "c.png"]
-    assert [Path(entry["file"]).name for entry in content["skipped"]] == ["b.png"]
-    assert written.skipped == 1
-    assert "1 image could not be read" in caplog.text
+    assert [Path(entry["file"]).name for entry in content["skipped"]] == ["b.png", "d.png"]
+    assert written.skipped == 2
+    assert re.search("2 images could not be read: .*b.png.*d.png", caplog.text)
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="none of 1 image could be read"):
         predict_to_folder(predictor(), [tmp_path / "a.png"], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_equal_stems_do_not_overwrite_each_other(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ def _choice_of_data(argument: str, text: str, sweeps: bool) -> list[str]:
 def _check_folder(name: str, known: Sequence[str]) -> None:
     if os.path.isdir(located(name)):
         return
+    if located(name).is_file() or Path(name).suffix in (".json", ".yaml", ".yml"):
+        raise SettingError(
+            f"{DATA}={name}: expected a folder, got a file; give the folder above it, or "
+            f"{DATA}=coco with {DATA}.root, {DATA}.train_annotations and {DATA}.val_annotations"
+        )
     if name.startswith((".", "~")) or os.path.dirname(name):
         raise MissingFileError(
             f"{DATA}={name}: there is no folder {located(name)}; "

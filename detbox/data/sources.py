@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -22,9 +23,10 @@ ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/{1,3}", re.IGNORECASE)
 
 
 def find_images(source: str | Path) -> list[Path]:
-    """The pictures that a file, a folder or a glob pattern stands for, sorted.
+    """The pictures that a file, a folder with all below it or a glob pattern stands for, sorted.
 
     Other files in a folder or behind a pattern are left out; the log names and counts them.
+    Hidden folders are not looked into, nor those of runs, which hold drawings.
 
     Raises:
         FileNotFoundError: there is nothing of that name.
@@ -35,9 +37,9 @@ def find_images(source: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     matches = (
-        path.iterdir() if path.is_dir() else map(Path, glob.glob(_pattern(path), recursive=True))
+        _below(path) if path.is_dir() else map(Path, glob.glob(_pattern(path), recursive=True))
     )
-    files = sorted(match for match in matches if match.is_file())
+    files = sorted(match for match in matches if match.is_file() or match.is_symlink())
     if not files and not path.is_dir():
         raise MissingFileError(f"no file, folder or match for {source}; quote a pattern's stars")
     images = [file for file in files if file.suffix.lower() in _image_suffixes()]
@@ -50,6 +52,16 @@ def find_images(source: str | Path) -> list[Path]:
         told = "file is no image" if len(others) == 1 else "files are no images"
         logger.warning("%d %s: %s", len(others), told, some(others))
     return images
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = [each for each in folders if not _is_left_out(Path(place, each))]
+        yield from (Path(place, each) for each in files)
+
+
+def _is_left_out(folder: Path) -> bool:
+    return folder.name.startswith(".") or (folder / ".hydra").is_dir()
 
 
 def refuse_address(source: object) -> None:

@@ -159,7 +159,7 @@ class LastCheckpoint(Checkpoint):
     def _stop_for(self, number: int, trainer: pl.Trainer) -> None:
         if not number:
             return
-        place = f"after epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+        place = f"in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}"
         typing = (
             f"{typed('ckpt', str(self.path))} {typed('hydra.run.dir', str(self.path.parents[1]))}"
         )

@@ -96,5 +96,6 @@ def lightning(
             num_sanity_val_steps=0,
             enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError) as error:
-        raise SettingError(f"trainer: {error}") from error
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        asked = f"accelerator={accelerator}, devices={devices}, strategy={strategy}"
+        raise SettingError(f"trainer: {error} (got {asked})") from error

@@ -1,0 +1,56 @@
+"""What Hydra's grammar does not take, and what was meant by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra._internal.utils import get_args_parser
+
+from detbox.commands.arguments import SWEEP
+from detbox.errors import SettingError
+from detbox.messages import EXAMPLE, some
+from detbox.messages import typed as spelled
+from detbox.plugins import groups, options
+
+LIST = re.compile(r"[^\[({'\",]+(,[^\[({'\",]+)+")
+"""commas outside of brackets and quotation marks"""
+
+
+def check_grammar(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are no settings, before Hydra words it.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        SettingError: the first of them, and how it is typed.
+    """
+    flags = [option for each in get_args_parser()._actions for option in each.option_strings]
+    sweeps = any(each in SWEEP for each in arguments)
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        key, equals, value = argument.partition("=")
+        if not argument.strip():
+            raise SettingError(f"an argument is empty: a variable of the shell? expected {EXAMPLE}")
+        if key.startswith("--"):
+            _check_flag(argument, following, flags)
+        elif equals and not key:
+            raise SettingError(f"{argument}: a key is missing before '='; give KEY{argument}")
+        elif equals and not value and key in groups():
+            raise SettingError(f"{argument}: give one of {some(sorted(options(key)), 40)}")
+        elif equals and not sweeps and LIST.fullmatch(value) and re.fullmatch(r"[\w.+]+", key):
+            raise SettingError(
+                f"{argument}: several values are a sweep, with -m; one list is {key}=[{value}], "
+                f"a text {spelled(key, value)}, and a decimal has a point"
+            )
+
+
+def _check_flag(argument: str, following: str, flags: Sequence[str]) -> None:
+    name, equals, value = argument.partition("=")
+    if any(each.startswith(name) for each in flags):
+        return
+    value = value if equals else following
+    key = name.lstrip("-").replace("-", "_")
+    is_value = value and (equals or "=" not in value)
+    meant = f"{key}={value}" if is_value else f"{key}=VALUE"
+    raise SettingError(f"{argument}: settings are typed without dashes; give {meant}, {EXAMPLE}")

@@ -1,0 +1,41 @@
+"""What is no setting is refused with what was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from detbox.commands.grammar import check_grammar
+from detbox.errors import SettingError
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--data folder", "give data=folder"),
+        ("--batch-size=4", "give batch_size=4"),
+        ("--amp model=dino", "give amp=VALUE"),
+        ("=3", "give KEY=3"),
+        ("model=", "give one of conditional_detr, "),
+        ("threshold=0,4", "a decimal has a point"),
+    ],
+)
+def test_what_is_no_setting_is_told_how_it_is_typed(line: str, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        check_grammar(line.split())
+
+
+def test_an_empty_argument_is_named() -> None:
+    with pytest.raises(SettingError, match="an argument is empty"):
+        check_grammar(["model=dino", ""])
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("--multirun", "--cfg=job", "--mult", "-m", "ckpt=", "~trainer.devices", "+a=1"),
+        *("data.augment=[flip,resize]", "data={a:1,b:2}", "source='a,b'", "model=dino"),
+    ],
+)
+def test_what_hydra_takes_is_left_to_it(argument: str) -> None:
+    check_grammar([argument])
+    check_grammar(["-m", "seed=0,1"])
