@@ -75,6 +75,8 @@ def rank() -> int:
 def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
     """What `resume=auto` stands for: the checkpoint in the folder of the run, where there is one.
 
+    What the run once started from, `init=` or another run's `ckpt=`, is then left behind.
+
     Raises:
         SettingError: another word than auto, or no folder that stays the same.
     """
@@ -88,7 +90,9 @@ def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
             "resume=auto needs a folder that is the same at every start; add hydra.run.dir=FOLDER"
         )
     last = located(str(typed["hydra.run.dir"])) / "checkpoints" / LAST
-    return [f"ckpt={quoted(str(last))}"] if last.is_file() and "ckpt" not in typed else []
+    if not last.is_file():
+        return []
+    return [f"ckpt={quoted(str(last))}", *(["init=null"] if typed.get("init") else [])]
 
 
 def check_given(command: str, typed: Mapping[str, Any]) -> None:

@@ -103,6 +103,16 @@ def test_auto_means_the_checkpoint_that_is_there(name: str, tmp_path: Path) -> N
     assert overrides.typed([given]) == {"ckpt": str(folder / "checkpoints" / "last.ckpt")}
 
 
+@pytest.mark.parametrize("start", ["init", "ckpt"])
+def test_auto_leaves_behind_what_the_run_started_from(start: str, tmp_path: Path) -> None:
+    folder = run_in(tmp_path / "run")
+    typed = ["resume=auto", f"hydra.run.dir={folder}", f"{start}={run_in(tmp_path / 'first')}"]
+    given = overrides.typed([*typed, *going_on("train", overrides.typed(typed))])
+    assert given["ckpt"] == str(folder / "checkpoints" / "last.ckpt")
+    assert given.get("init") is None
+    check_given("train", given)
+
+
 @pytest.mark.parametrize("typed", [{"resume": "auto"}, {"resume": "yes", "hydra.run.dir": "a"}])
 def test_auto_needs_a_folder_that_stays(typed: dict[str, str]) -> None:
     with pytest.raises(SettingError, match=r"resume=auto"):

@@ -1,98 +1,17 @@
-"""What only W&B can show; the one file that imports wandb."""
+"""What only W&B can show."""
 
 from __future__ import annotations
 
-import logging
-import os
-import shlex
-from collections.abc import Mapping, Sequence
-from netrc import NetrcParseError, netrc
-from pathlib import Path
-from typing import Any, Literal, cast
-from urllib.parse import urlparse
+from collections.abc import Sequence
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import wandb
-from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from wandb.errors import CommError
 
-from detbox.errors import MachineError
 from detbox.figures import ClassMetrics, Figures
 from detbox.structures import Batch, LabelSpace
-from detbox.tracking.loggers import Finishing
 from detbox.tracking.panels import Panel, panel
-
-Mode = Literal["auto", "online", "offline", "disabled"]
-STEP = "trainer/global_step"
-
-log = logging.getLogger(__name__)
-
-
-def wandb_logger(
-    folder: Path,
-    config: Mapping[str, Any],
-    *,
-    mode: Mode,
-    init_seconds: float,
-    finish_seconds: float,
-    **init: Any,
-) -> RunLogger:
-    """Start a run, offline where it cannot be online, and wrap it for Lightning.
-
-    Args:
-        folder: the run's files go into `folder/wandb`.
-        config: the resolved configuration.
-        mode: auto: online with an API key, else offline.
-        init_seconds: a server that does not answer for so long counts as unreachable.
-        finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
-        init: passed to `wandb.init`, such as project, name, tags, group.
-
-    Raises:
-        RuntimeError: online was asked for and there is no API key.
-    """
-    if rank_zero_only.rank:  # type: ignore[attr-defined]
-        return RunLogger(offline=True, project=init.get("project"))
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(
-        init_timeout=init_seconds,
-        finish_timeout=finish_seconds,
-        finish_timeout_raises=True,
-        silent=True,
-        console="off",
-    )
-    # A run that a failed job left open must not take the next job's figures.
-    arguments = {**init, "dir": str(folder), "config": dict(config), "reinit": "finish_previous"}
-    run = _start(_effective(mode), settings=settings, **arguments)
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name in ("val/AP", "val_raw/AP"):
-        run.define_metric(name, step_metric=STEP, step_sync=True, summary="max")
-    return RunLogger(experiment=run, project=init.get("project"), save_dir=folder)
-
-
-class RunLogger(Finishing, WandbLogger):
-    """Lightning's W&B logger, but whatever befalls W&B, the training goes on."""
-
-    _lost = False
-
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log, or say once that W&B is lost."""
-        if self._lost:
-            return
-        try:
-            super().log_metrics(metrics, step)
-        except Exception as error:  # of many kinds: W&B's own, a broken pipe to its process
-            self._lost = True
-            log.warning("W&B: lost, the figures go on into metrics.csv: %s", error)
-
-    def finish(self, *, failed: bool = False) -> None:
-        """End the run; waits for uploads, but not for long."""
-        try:
-            self.experiment.finish(exit_code=int(failed))
-        except Exception as error:  # as above
-            log.warning("W&B: the run is not complete on the server: %s", error)
-            log.warning("W&B: %s", _upload(self.experiment))
+from detbox.tracking.wandb_run import RunLogger
 
 
 class WandbDashboard(pl.Callback):
@@ -155,44 +74,3 @@ def _table(rows: Sequence[ClassMetrics], logger: RunLogger) -> wandb.Table:
     # An unbound table becomes an artifact, and then `log` waits for the server and may fail.
     table.bind_to_run(logger.experiment, "val/classes", logger.experiment.step)
     return table
-
-
-def _effective(mode: Mode) -> str:
-    """The mode for `wandb.init`, chosen so that it never asks for a key."""
-    if mode == "auto" and "WANDB_MODE" in os.environ:
-        return os.environ["WANDB_MODE"]
-    if mode not in ("auto", "online") or _has_key():
-        return mode.replace("auto", "online")
-    if mode == "online":
-        advice = "run `wandb login`, or choose logger.mode=auto or offline"
-        raise MachineError(f"logger.mode=online needs an API key and found none; {advice}")
-    log.info("W&B: no API key found, so the run is offline; `wandb login` stores a key")
-    return "offline"
-
-
-def _has_key() -> bool:
-    """Whether W&B would find credentials without asking."""
-    settings = wandb.setup(wandb.Settings(silent=True)).settings
-    if settings.api_key or os.environ.get("WANDB_API_KEY") or settings.identity_token_file:
-        return True
-    try:
-        path = os.environ.get("NETRC")
-        return netrc(path).authenticators(urlparse(settings.base_url).netloc) is not None
-    except (FileNotFoundError, NetrcParseError):
-        return False
-
-
-def _start(mode: str, **arguments: Any) -> wandb.Run:
-    """Start a run, or an offline one if the server cannot be reached; say where it is."""
-    try:
-        run = wandb.init(mode=mode, **arguments)  # type: ignore[arg-type]
-    except CommError as error:
-        log.warning("W&B: going on offline: %s", str(error).splitlines()[0])
-        run = wandb.init(mode="offline", **arguments)
-    if not run.disabled:
-        log.info("W&B: %s", _upload(run) if run.offline else run.url)
-    return run
-
-
-def _upload(run: wandb.Run) -> str:
-    return f"`wandb sync {shlex.quote(str(run.settings.sync_dir))}` uploads it"

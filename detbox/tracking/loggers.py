@@ -11,10 +11,12 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from detbox.ranges import NonNegative
 from detbox.registry import LOGGERS
-from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
+from detbox.tracking.resumed import resumed_at
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
+
+    from detbox.tracking.metrics_file import MetricsFile
 
 
 def build_loggers(
@@ -57,12 +59,7 @@ def csv(folder: Path, config: Mapping[str, Any]) -> list[Logger]:
     A run that goes on in its folder adds rows; those of steps that it does again are dropped. The
     metrics of another run in the same folder are kept as `metrics-1.csv` and so on.
     """
-    from detbox.tracking.metrics_file import MetricsFile
-
-    _make_way(folder / "metrics.csv", config.get("ckpt"))
-    logger = MetricsFile(folder)
-    logger.log_hyperparams(dict(config))
-    return [logger]
+    return [_metrics_file(folder, config)]
 
 
 @LOGGERS.register("wandb")
@@ -78,7 +75,7 @@ def wandb(
     init_seconds: NonNegative = 20.0,
     finish_seconds: NonNegative = 8.0,
 ) -> list[Logger]:
-    """The CSV file and a W&B run.
+    """The CSV file and a W&B run, which a run that goes on in its folder adds to.
 
     Args:
         folder: of the run.
@@ -91,7 +88,7 @@ def wandb(
         init_seconds: after so long without an answer the run goes on offline.
         finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
     """
-    from detbox.tracking.dashboard import wandb_logger
+    from detbox.tracking.wandb_run import wandb_logger
 
     run = wandb_logger(
         folder,
@@ -104,17 +101,25 @@ def wandb(
         tags=list(tags),
         group=group,
     )
-    return [*csv(folder, config), run]
+    metrics = _metrics_file(folder, config)
+    run.catch_up(metrics.before)
+    return [metrics, run]
+
+
+def _metrics_file(folder: Path, config: Mapping[str, Any]) -> MetricsFile:
+    from detbox.tracking.metrics_file import MetricsFile
+
+    at = None if rank_zero_only.rank else resumed_at(folder, config)  # type: ignore[attr-defined]
+    if at is None:
+        _make_way(folder / "metrics.csv")
+    logger = MetricsFile(folder, at)
+    logger.log_hyperparams(dict(config))
+    return logger
 
 
 @rank_zero_only
-def _make_way(path: Path, ckpt: str | None) -> None:
-    from detbox.tracking.metrics_file import forget_from
-
+def _make_way(path: Path) -> None:
     if not path.exists():
-        return
-    if ckpt and path.parent.resolve() in run_file(ckpt, TO_RESUME).resolve().parents:
-        forget_from(path, RunCheckpoint.read(ckpt, TO_RESUME).step)
         return
     number = 1
     while (kept := path.with_stem(f"{path.stem}-{number}")).exists():

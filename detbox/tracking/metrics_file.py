@@ -6,11 +6,21 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from detbox.tracking.resumed import Once
+
+
+class Line(NamedTuple):
+    """A row of the file."""
+
+    step: int
+    figures: dict[str, float]
 
 
 class MetricsFile(CSVLogger):
@@ -18,10 +28,23 @@ class MetricsFile(CSVLogger):
 
     Args:
         folder: of the run.
+        resumed_at: optimizer steps behind which a run goes on; None: it is new.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
         super().__init__(folder, name="", version="")
+        path = folder / "metrics.csv"
+        self.before = [] if resumed_at is None else _kept(path, resumed_at)
+        """rows of steps that are not done again"""
+        # The last step is done, the validation behind it perhaps not, though its row may be there.
+        last = (each for each in self.before if each.step == (resumed_at or 0) - 1)
+        self._once = Once((each.step, name) for each in last for name in each.figures)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Add a row of what the file does not have."""
+        if new := self._once(metrics, step):
+            super().log_metrics(new, step)
 
     @property
     @rank_zero_experiment
@@ -53,11 +76,19 @@ class _Writer(ExperimentWriter):
         _write(path, fieldnames, _read(path)[1])
 
 
-def forget_from(path: Path, step: int) -> None:
-    """Drop the rows of steps that a run which goes on from `step` will do again."""
-    if path.is_file():
-        header, rows = _read(path)
-        _write(path, header, [row for row in rows if int(row["step"]) < step])
+def _kept(path: Path, step: int) -> list[Line]:
+    """Drop the rows of steps that a run which goes on from `step` will do again; gives the rest."""
+    if not path.is_file():
+        return []
+    header, rows = _read(path)
+    rows = [row for row in rows if int(row["step"]) < step]
+    _write(path, header, rows)
+    return [_figures(row) for row in rows]
+
+
+def _figures(row: Mapping[str, str]) -> Line:
+    figures = {name: float(text) for name, text in row.items() if text and name != "step"}
+    return Line(int(row["step"]), figures)
 
 
 def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:

@@ -29,6 +29,8 @@ def records(path: Path) -> Iterator[Any]:
         _, size, kind = struct.unpack("<IHB", data[position : position + HEADER])
         position += HEADER
         chunk = data[position : position + size]
+        if len(chunk) < size:
+            return  # cut off by a kill
         position += size
         parts = chunk if kind in (FULL, FIRST) else parts + chunk
         if kind in (FULL, LAST):
@@ -164,6 +166,13 @@ class _Handler(BaseHTTPRequestHandler):
             bucket = {"id": "b", "name": variables.get("name") or "run", "displayName": "run"}
             bucket |= {"config": "{}", "project": project, "historyLineCount": 0}
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if name == "RunResumeStatus" and state.history:
+            last = json.dumps(state.history[-1])
+            counts = {"historyLineCount": len(state.history), "historyTail": json.dumps([last])}
+            counts |= {"eventsLineCount": 0, "logLineCount": 0, "eventsTail": "[]", "tags": []}
+            known: dict[str, Any] = {"id": "b", "name": "run", "displayName": "run", "config": "{}"}
+            known |= {"summaryMetrics": "{}", "wandbConfig": json.dumps({"t": 1}), **counts}
+            return {"model": {**project, "bucket": known}}
         if name == "CreateRunFiles":
             files = [
                 {"name": file, "uploadUrl": f"{self._base()}/store/{file}"}
