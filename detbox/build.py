@@ -16,6 +16,7 @@ import detbox.engine.builders
 import detbox.engine.optimization
 import detbox.engine.trainer
 import detbox.evaluation.builders
+import detbox.guards.builders
 import detbox.losses
 import detbox.matchers
 import detbox.models

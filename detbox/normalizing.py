@@ -50,7 +50,7 @@ def step_shares(
         device: of the losses.
         alone: True: other processes are not asked, who may not be at the same place.
     """
-    world = 1 if alone else _world_size()
+    world = 1 if alone or step.whole else _world_size()
     widths = sorted({each.logits.shape[1] for each in sets if _is_matched_once(each)})
     matched = [sum(min(count, width) for count in step.counts) for width in widths]
     shared = torch.tensor([float(sum(step.counts)), float(len(step.counts)), *map(float, matched)])

@@ -157,9 +157,17 @@ def load(checkpoint: str | Path, device: str | torch.device = "auto") -> Predict
     detector = build_detector(cfg, len(run.label_space))
     run.fill(detector)
     data = build_dataset(cfg)
-    where = _best_device() if device == "auto" else _checked_device(str(device))
-    postprocess = build_postprocess(cfg)
+    postprocess, where = build_postprocess(cfg), device_of(device)
     return Predictor(detector, postprocess, run.label_space, data.display, where, data.reading)
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """A device by name; `auto` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        SettingError: torch sees none of that kind.
+    """
+    return _best_device() if name == "auto" else _checked_device(str(name))
 
 
 def _checked_device(name: str) -> torch.device:

@@ -73,6 +73,8 @@ class StepObjects(NamedTuple):
     """of every picture"""
     batches: int = 1
     """that the step's loss is a mean over"""
+    whole: bool = False
+    """True: counts and batches are of all processes, so that no other is asked"""
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from detbox.commands.table import paths_of
+from detbox.commands.table import bare_of, paths_of
 from detbox.data.paths import path_settings
 from detbox.errors import MissingFileError, SettingError, UnknownNameError
 from detbox.messages import literal, near, quoted
@@ -45,7 +45,7 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
     keys = {*COMMON, *paths_of(command), *(f"{DATA}.{key}" for key in path_settings())}
     sweeps = any(each in SWEEP for each in arguments)
     result: list[str] = []
-    for argument in arguments:
+    for argument in _with_keys(arguments, bare_of(command)):
         match = _OVERRIDE.fullmatch(argument)
         plus, key, text = match.groups() if match else ("", "", "")
         if key in WRITTEN and _is_prefix_there(text):
@@ -55,6 +55,14 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
         else:
             result.append(f"{plus}{key}={_path(text, sweeps)}" if key in keys else argument)
     return result
+
+
+def _with_keys(arguments: Sequence[str], bare: str | None) -> list[str]:
+    """With the key of the setting that a first argument without one stands for."""
+    first = arguments[0] if arguments else "-"
+    if bare is None or first.startswith("-") or _OVERRIDE.fullmatch(first):
+        return list(arguments)
+    return [f"{bare}={first}", *arguments[1:]]
 
 
 def _check_written(what: str, folder: str) -> None:

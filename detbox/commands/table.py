@@ -14,12 +14,13 @@ from detbox.foreign import translated
 from detbox.registry import Registry
 
 COMMANDS = Registry("command", "")
-EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE"}
+EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE", "bundle": "RUN/black_box.pt"}
 """of settings that commands cannot do without, for messages"""
 Run = TypeVar("Run", bound=Callable[..., Any])
 _OF_CHECKPOINT: set[str] = set()
 _IN_PLACE: set[str] = set()
 _PATHS: dict[str, tuple[str, ...]] = {}
+_BARE: dict[str, str] = {}
 
 
 def register_command(
@@ -28,6 +29,7 @@ def register_command(
     data_of_ckpt: bool = False,
     paths: Sequence[str] = (),
     in_place: bool = False,
+    bare: str | None = None,
 ) -> Callable[[Run], Run]:
     """Store a function `(cfg, folder, *, settings)` as `detbox NAME`; its first line is its help.
 
@@ -39,6 +41,7 @@ def register_command(
         data_of_ckpt: `data` is of the kind that `ckpt` was trained on, unless it is typed.
         paths: its settings that are files or folders; they may be typed with any characters.
         in_place: it needs no folder of its own.
+        bare: the setting that is meant by a first argument without a key, `detbox NAME FILE`.
 
     Raises:
         KeyError: the name is taken.
@@ -54,6 +57,8 @@ def register_command(
         if in_place:
             _IN_PLACE.add(name)
         _PATHS[name] = tuple(paths)
+        if bare is not None:
+            _BARE[name] = bare
         return run
 
     return store
@@ -72,6 +77,11 @@ def works_in_place(name: str) -> bool:
 def paths_of(name: str) -> tuple[str, ...]:
     """The settings of a command itself that are files or folders."""
     return _PATHS.get(name, ())
+
+
+def bare_of(name: str) -> str | None:
+    """The setting of a command that an argument without a key stands for."""
+    return _BARE.get(name)
 
 
 def bound(name: str, cfg: DictConfig) -> Callable[..., Any]:

@@ -19,17 +19,17 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._count: Tensor | int = 0
         self._others = 0
 
     def add(self, loss: Tensor, terms: Iterable[Term]) -> None:
-        """Add the loss and the terms of one batch, on the device."""
-        terms = tuple(terms)
+        """Add the loss and the terms of one batch, on the device; no batch that came to NaN."""
+        terms, finite = tuple(terms), loss.detach().isfinite()
         final = {term.loss: term.value for term in terms if term.final}
-        self._others = len({term.origin for term in terms if not term.final})
+        self._others = len({term.origin for term in terms if not term.final}) or self._others
         for name, value in {"loss": loss, **final}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-        self._count += 1
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().where(finite, 0.0)
+        self._count = self._count + finite
 
     def __str__(self) -> str:
         """`loss 9.9 = final 2.2 (class 0.8 l1 1.4) + 7.7 in 13 auxiliary sets`.
@@ -37,7 +37,7 @@ class Means:
         Waits for the device. Those sets are the predictions of earlier layers, of the encoder and
         of denoising.
         """
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        means = {name: float(value / self._count) for name, value in self._sums.items()}
         total = means.pop("loss", 0.0)
         told = f"loss {total:.4g}"
         if not means:

@@ -6,9 +6,12 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
 from detbox.criterion import Criterion, LossTerms
 from detbox.engine.optimization import Optimization
+from detbox.errors import DivergedError
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
 from detbox.runfile import AVERAGED, run_header
@@ -43,13 +46,29 @@ class DetectionModule(pl.LightningModule):
         self.optimization = optimization
         self.label_space = label_space
         self.config = config
+        self.guarded = False
+        """True: a callback asks whether the loss is finite, so that all processes can agree"""
 
     def training_step(self, batch: Batch, batch_index: int) -> StepOutputs:
-        """The loss to minimise and its terms, detached."""
+        """The loss to minimise and its terms, detached.
+
+        Raises:
+            DivergedError: the matcher met predictions that are not finite, and nobody asks.
+        """
         outputs = self.detector(batch.images, batch.targets)
-        terms: LossTerms = self.criterion(outputs, batch.targets, batch.step)
+        try:
+            terms: LossTerms = self.criterion(outputs, batch.targets, batch.step)
+        except DivergedError:
+            if not self.guarded:
+                raise
+            return StepOutputs(loss=self._no_number(), terms=())
         detached = tuple(term._replace(value=term.value.detach()) for term in terms.entries)
         return StepOutputs(loss=terms.total, terms=detached)
+
+    def _no_number(self) -> Tensor:
+        """A loss that is NaN in every parameter, which other processes wait for."""
+        learnt = [each.sum() for each in self.parameters() if each.requires_grad]
+        return torch.stack(learnt).sum() * torch.nan
 
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_index: int

@@ -81,7 +81,16 @@ def adamw(
     check_patterns("optimizer.weight_decays", weight_decays, module, known=NO_PATTERNS)
     decay = WeightDecay(weight_decay, weight_decays, decay_norms, decay_biases)
     groups = parameter_groups(module, lr, lr_factors, layer_decay, decay)
-    return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
+    fused = True if _is_on_gpu(module) else None
+    optimizer = AdamW(groups, lr, (betas[0], betas[1]), weight_decay=weight_decay, fused=fused)
+    # Else Lightning would not clip: fp16's scale is taken out of the gradients before that.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
+
+
+def _is_on_gpu(module: nn.Module) -> bool:
+    """Where torch's fused AdamW can leave out a step on the device's own word."""
+    return all(parameter.is_cuda for parameter in module.parameters())
 
 
 @SCHEDULES.register("step")

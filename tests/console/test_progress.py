@@ -141,4 +141,5 @@ def test_means_are_of_the_total_and_the_final_terms() -> None:
         final = Term(Origin(1, "match"), "class", torch.tensor(value), final=True)
         other = Term(Origin(0, "match"), "class", torch.tensor(9.0), final=False)
         means.add(torch.tensor(10 * value), (other, final))
+    means.add(torch.tensor(torch.nan), ())  # of a step that was left out
     assert str(means) == "loss 20 = final 2 (class 2) + 18 in 1 auxiliary set"

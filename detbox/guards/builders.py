@@ -1,0 +1,24 @@
+"""Builders of the callbacks that watch over a training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detbox.callbacks import RunContext, Stage, register_callback
+from detbox.ranges import Whole
+
+if TYPE_CHECKING:
+    from detbox.guards.black_box import BlackBox
+
+
+@register_callback("black_box", Stage.STEP)
+def black_box(context: RunContext, *, skip: Whole = 0) -> list[BlackBox]:
+    """No step on a loss or gradient that is not finite; the first such is kept in `black_box.pt`.
+
+    Args:
+        context: of a training run.
+        skip: steps that the whole run may leave out; 0: it stops at the first.
+    """
+    from detbox.guards.black_box import BlackBox
+
+    return [BlackBox(context.folder, skip)] if context.training else []
