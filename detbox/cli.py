@@ -30,9 +30,17 @@ def _main(name: str | None) -> None:
         print(f"detbox {version('detbox')}")
         return
     # Here, not above: the version needs nothing that the table of commands imports.
+    from detbox.commands.table import COMMANDS
+    from detbox.completion import FLAGS, completed
     from detbox.launch import launch, prepare
     from detbox.usage import of_command, overview
 
+    if name is None and sys.argv[1:2] and sys.argv[1] in FLAGS:
+        prepare(None)
+        name = completed(COMMANDS.names())
+        if not name:
+            print(" ".join(COMMANDS.names()))
+            return
     chosen = name or _named()
     prepare(chosen)
     if chosen is None:

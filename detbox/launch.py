@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox.commands.arguments import readable
-from detbox.commands.grammar import check_grammar
+from detbox.commands.grammar import check_grammar, flags_first
 from detbox.commands.overrides import typed
 from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt, works_in_place
 from detbox.console.lines import quiet
@@ -70,7 +70,7 @@ def _compose_and_run(name: str) -> None:
         check_given(name, typed(sys.argv[1:]))
         if takes_data_of_ckpt(name):
             sys.argv[1:] = _with_data_of_checkpoint(sys.argv[1:])
-        sys.argv[1:] = outranked(sys.argv[1:])
+        sys.argv[1:] = flags_first(outranked(sys.argv[1:]))
         run = hydra.main(version_base="1.3", config_path=CONF, config_name=name)(_job(name))
         if works_in_place(name):
             run()
@@ -127,7 +127,7 @@ def _folder() -> Path:
 def _with_data_of_checkpoint(arguments: Sequence[str]) -> list[str]:
     """Choose the data set that the checkpoint was trained on, unless one is given."""
     given = typed(arguments)
-    if "data" in given or not given.get("ckpt"):
+    if not given.get("ckpt") or not {"data", "experiment"}.isdisjoint(given):
         return list(arguments)
     config = RunCheckpoint.read(str(given["ckpt"])).config
     load_stored(config.get(SETTING) or ())

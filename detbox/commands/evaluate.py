@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detbox import ops
 from detbox.build import build_data, build_module, check_settings
 from detbox.commands.overrides import typed_keys
+from detbox.commands.resuming import with_data
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
 from detbox.console.lines import say
-from detbox.data.paths import same_kind, with_companions
-from detbox.messages import literal
 from detbox.runfile import RunCheckpoint
 
 
@@ -38,26 +36,14 @@ def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) 
     check_settings(cfg)
     ops.configure(cfg.op)
     checkpoint = RunCheckpoint.read(cfg.ckpt)
-    rank_zero_only(say)(f"{checkpoint.path}: {checkpoint.weights}")
     run = with_data(checkpoint.recipe, cfg, typed_keys() if given is None else given)
     data, label_space = build_data(run), checkpoint.label_space
     context = context_of(run, data, folder, label_space, training=False)
     trainer = trainer_of(cfg, context)
+    if trainer.is_global_zero:
+        say(f"{checkpoint.path}: {checkpoint.weights}")
     module = build_module(run, label_space, learns=False)
     # Not by `ckpt_path`: Lightning would ask for the callbacks that wrote the checkpoint.
     checkpoint.fill(module.detector)
     trainer.validate(module, data, verbose=False)
     return report(trainer, context)
-
-
-def with_data(run: DictConfig, cfg: DictConfig, given: Iterable[str]) -> DictConfig:
-    """A run's configuration with what the caller chose of `data`."""
-    if not same_kind(run.data.name, cfg.data.name):
-        run.data = cfg.data
-        return run
-    run.data.name = cfg.data.name
-    chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
-    for key in with_companions(cfg.data, chosen):
-        value = OmegaConf.select(cfg.data, key)
-        OmegaConf.update(run.data, key, literal(value) if isinstance(value, str) else value)
-    return run

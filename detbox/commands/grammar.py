@@ -8,13 +8,23 @@ from collections.abc import Sequence
 from hydra._internal.utils import get_args_parser
 
 from detbox.commands.arguments import SWEEP
+from detbox.completion import FLAGS
 from detbox.errors import SettingError
 from detbox.messages import EXAMPLE, some
 from detbox.messages import typed as spelled
 from detbox.plugins import groups, options
 
+SETTING = re.compile(r"(~|\+{0,2}[^-+=][^=]*=)")
 LIST = re.compile(r"[^\[({'\",]+(,[^\[({'\",]+)+")
 """commas outside of brackets and quotation marks"""
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with settings behind flags: argparse takes settings in one piece alone."""
+    if any(each.startswith(("-sc", "--sh")) for each in arguments):  # takes a word with "="
+        return list(arguments)
+    settings = [each for each in arguments if SETTING.match(each)]
+    return [*(each for each in arguments if not SETTING.match(each)), *settings]
 
 
 def check_grammar(arguments: Sequence[str]) -> None:
@@ -28,6 +38,10 @@ def check_grammar(arguments: Sequence[str]) -> None:
     """
     flags = [option for each in get_args_parser()._actions for option in each.option_strings]
     sweeps = any(each in SWEEP for each in arguments)
+    if sweeps and any(each.startswith(("--cfg", "-c", "--info", "-i")) for each in arguments):
+        raise SettingError("--cfg and --info show the configuration of one job; leave -m out")
+    if arguments and arguments[-1] in FLAGS:
+        raise SettingError(f"{arguments[-1]}: give install=bash, or fish or zsh")
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         key, equals, value = argument.partition("=")
         if not argument.strip():

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from detbox.data.paths import same_kind, with_companions
 from detbox.messages import literal
 from detbox.runfile import EACH_TIME, TO_RESUME, RunCheckpoint
 
@@ -13,21 +14,37 @@ from detbox.runfile import EACH_TIME, TO_RESUME, RunCheckpoint
 def settings_of_run(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
     """The stored configuration with what was typed of it, so that `ckpt=RUN` alone goes on.
 
-    Whoever types an option, such as `model=dino`, gives the settings himself.
+    Whoever types an option, such as `model=dino`, gives the settings himself; data of the kind that
+    the run has are not another option.
 
     Args:
         cfg: as composed, with `ckpt`.
         typed: the keys of the command line.
     """
     keys = [key for key in typed if not key.startswith("hydra.")]
-    if any(key == "experiment" or isinstance(cfg.get(key), DictConfig) for key in keys):
-        return cfg
     run = RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
+    options = {key for key in keys if key == "experiment" or isinstance(cfg.get(key), DictConfig)}
+    if options - ({"data"} if same_kind(run.data.name, cfg.data.name) else set()):
+        return cfg
     with open_dict(run):
         for key in cfg:
             if key in EACH_TIME or key not in run:
                 run[key] = cfg[key]
-        for key in keys:
+        run = with_data(run, cfg, keys)
+        for key in (each for each in keys if each.partition(".")[0] != "data"):
             value = OmegaConf.select(cfg, key)
             OmegaConf.update(run, key, literal(value) if isinstance(value, str) else value)
+    return run
+
+
+def with_data(run: DictConfig, cfg: DictConfig, given: Iterable[str]) -> DictConfig:
+    """A run's configuration with what the caller chose of `data`."""
+    if not same_kind(run.data.name, cfg.data.name):
+        run.data = cfg.data
+        return run
+    run.data.name = cfg.data.name
+    chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
+    for key in with_companions(cfg.data, chosen):
+        value = OmegaConf.select(cfg.data, key)
+        OmegaConf.update(run.data, key, literal(value) if isinstance(value, str) else value)
     return run

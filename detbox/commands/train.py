@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("detbox")
 
 
-@register_command("train", paths=("ckpt", "init"))
+@register_command("train", data_of_ckpt=True, paths=("ckpt", "init"))
 def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     """Train, evaluate after every epoch, and say where everything was saved.
 

@@ -72,7 +72,8 @@ def quiet() -> None:
 
 def say(line: str) -> None:
     """Print a line as it is, without wrapping, above a running progress bar."""
-    get_console().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    told = line.encode("utf-8", "backslashreplace").decode()  # file names may not be UTF-8
+    get_console().print(told, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 class ConsoleHandler(logging.Handler):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -15,7 +14,7 @@ from detbox.annotations.split import Split
 from detbox.errors import DataError
 from detbox.evaluation.score import ground_truth, score
 from detbox.figures import CocoMetrics
-from detbox.messages import some
+from detbox.messages import counted, some
 from detbox.structures import Detections, LabelSpace
 
 logger = logging.getLogger("detbox")
@@ -111,12 +110,13 @@ def _spoken(split: Split, space: LabelSpace) -> dict[int, int]:
     """The split's category id of every label whose class the split has."""
     theirs = split.label_space
     ids = {label: theirs.category_ids[other] for label, other in space.labels_in(theirs).items()}
-    _check_shared(ids, space, split.source, theirs.names)
+    _check_shared(ids, space, split)
     return ids
 
 
-def _check_shared(ids: dict[int, int], space: LabelSpace, path: Path, given: Sequence[str]) -> None:
-    """Refuse a file that shares no class with the detector, and warn of one that lacks some."""
+def _check_shared(ids: dict[int, int], space: LabelSpace, split: Split) -> None:
+    """Refuse a file that shares no class with the detector, and warn where only some are shared."""
+    path, given = split.source, split.label_space.names
     if not ids:
         raise DataError(
             f"{path} and the detector share no class name: the file has {some(given)}, "
@@ -130,4 +130,12 @@ def _check_shared(ids: dict[int, int], space: LabelSpace, path: Path, given: Seq
             len(absent),
             len(space),
             some(absent),
+        )
+    present = set(split.labels.tolist())
+    if unknown := [given[label] for label in sorted(present) if given[label] not in space.names]:
+        logger.warning(
+            "%s has %s that the detector does not know, which count as never found: %s",
+            path,
+            counted(len(unknown), "class"),
+            some(unknown),
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import detbox
-from detbox.commands.evaluate import with_data
+from detbox.commands.resuming import with_data
 from detbox.commands.train import settled
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detbox.commands.grammar import check_grammar
+from detbox.commands.grammar import check_grammar, flags_first
 from detbox.errors import SettingError
 
 
@@ -16,6 +16,8 @@ from detbox.errors import SettingError
         ("--amp model=dino", "give amp=VALUE"),
         ("=3", "give KEY=3"),
         ("model=", "give one of conditional_detr, "),
+        ("-m seed=0,1 --cfg job", "leave -m out"),
+        ("--shell-completion", "give install=bash"),
         ("threshold=0,4", "a decimal has a point"),
     ],
 )
@@ -39,3 +41,10 @@ def test_an_empty_argument_is_named() -> None:
 def test_what_hydra_takes_is_left_to_it(argument: str) -> None:
     check_grammar([argument])
     check_grammar(["-m", "seed=0,1"])
+
+
+def test_flags_may_stand_anywhere() -> None:
+    typed = ["model=dino", "-m", "seed=0,1", "--cfg", "job", "~lr", "a b=c"]
+    assert flags_first(typed) == ["-m", "--cfg", "job", "model=dino", "seed=0,1", "~lr", "a b=c"]
+    completing = ["model=dino", "-sc", "query=bash"]
+    assert flags_first(completing) == completing

@@ -47,6 +47,12 @@ def test_whoever_chooses_a_model_gives_all_settings(run: RunCheckpoint) -> None:
     assert settings_of_run(composed, ["model", "ckpt"]) is composed
 
 
+def test_data_of_the_same_kind_leave_the_other_settings(run: RunCheckpoint) -> None:
+    composed = detbox.compose(f"ckpt='{run.path}'", "data=shapes", "data.val_images=7")
+    cfg = settings_of_run(composed, ["ckpt", "data", "data.val_images"])
+    assert (cfg.model.num_queries, cfg.data.batch_size, cfg.data.val_images) == (8, 3, 7)
+
+
 def test_another_learning_rate_is_refused(run: RunCheckpoint) -> None:
     composed = detbox.compose(f"ckpt='{run.path}'", "optimizer.lr=0.1")
     cfg = settings_of_run(composed, ["ckpt", "optimizer.lr"])

@@ -314,6 +314,15 @@ def test_classes_that_the_file_lacks_are_left_out_and_named(
     assert categories_found(tmp_path, [(7, "bus"), (2, "cat"), (9, "dog")], many) == [9, 2]
     assert "lacks 78 of the detector's 80 classes" in caplog.text
     assert "tram, thing0" in caplog.text
+    assert "does not know" not in caplog.text  # bus and dog have no object
+
+
+def test_objects_of_classes_that_the_detector_lacks_are_said_to_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = random_data()
+    CocoEvaluator(read(write(tmp_path, data)), LabelSpace(("cat",), (7,)))
+    assert "has 2 classes that the detector does not know, which count as" in caplog.text
 
 
 def test_a_name_that_two_categories_share_is_told_apart_by_id(
