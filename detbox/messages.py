@@ -31,7 +31,8 @@ def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 class", "2 classes"."""
     if number == 1:
         return f"1 {noun}"
-    return f"{number} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
+    hisses = noun.endswith(("s", "x", "ch")) and noun != "epoch"
+    return f"{number} {noun}{'es' if hisses else 's'}"
 
 
 def listed(values: Sequence[int]) -> str:

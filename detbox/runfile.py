@@ -122,6 +122,11 @@ class RunCheckpoint:
         return f"moving average of the weights (EMA) after {counted(self.averaged, 'update')}"
 
     @property
+    def epochs(self) -> int:
+        """Whole passes over the training split behind it."""
+        return _epoch(self.trainer or {}) - 1
+
+    @property
     def place(self) -> str:
         """Where a resumed run goes on: epoch from 1, optimizer step, and the best AP so far."""
         trainer = self.trainer or {}
@@ -196,6 +201,11 @@ class RunCheckpoint:
             raise CheckpointError(
                 f"the optimizer goes on with what it has, not with {', '.join(kept)}; leave that "
                 "out, or start a new run from these weights with init=FILE in place of ckpt=FILE"
+            )
+        if 0 <= (limit := int(config.get("trainer", {}).get("max_epochs", -1))) < self.epochs:
+            raise CheckpointError(
+                f"trainer.max_epochs={limit} lies behind the {counted(self.epochs, 'epoch')} that "
+                f"are done; give {self.epochs + 1} or more"
             )
         if self.label_space != label_space:
             raise CheckpointError(

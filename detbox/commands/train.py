@@ -135,9 +135,18 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         checkpoint.check(module.detector)
         if changed := checkpoint.changed(plain(cfg)):
             rank_zero_only(say)(f"goes on with other settings: {', '.join(changed)}")
-        rank_zero_only(say)(f"resumed at {checkpoint.place}")
+        rank_zero_only(say)(_goes_on(checkpoint, cfg.trainer.max_epochs))
     elif cfg.init is not None:
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)
     else:
         load_backbone(module, data.dataset.embedded, cfg.backbone.get("weights"))
+
+
+def _goes_on(checkpoint: RunCheckpoint, max_epochs: int) -> str:
+    if checkpoint.epochs != max_epochs:
+        return f"resumed at {checkpoint.place}"
+    done = counted(checkpoint.epochs, "epoch")
+    return (
+        f"all {done} are done, nothing is left to train; give a larger trainer.max_epochs to go on"
+    )

@@ -35,8 +35,7 @@ def checkpoints(
         every_n_steps: how many steps a killed run may lose.
         every_minutes: how much time of training it may lose.
     """
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
+    from detbox.engine.best import BestCheckpoint
     from detbox.engine.last import LastCheckpoint
 
     if not context.training:
@@ -45,10 +44,7 @@ def checkpoints(
     last = LastCheckpoint(folder, every_n_steps, every_minutes)
     if not context.figures.promised:
         return [last]
-    best = ModelCheckpoint(
-        folder, "best", monitor="val/AP", mode="max", enable_version_counter=False
-    )
-    return [best, last]
+    return [BestCheckpoint(folder), last]
 
 
 @register_callback("ema", Stage.STEP)

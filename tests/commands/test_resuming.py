@@ -58,3 +58,11 @@ def test_another_learning_rate_is_refused(run: RunCheckpoint) -> None:
     cfg = settings_of_run(composed, ["ckpt", "optimizer.lr"])
     with pytest.raises(CheckpointError, match=r"not with optimizer.lr=0.1 \(so far 0.5\).*init="):
         run.check_resumable(plain(cfg), SPACE)
+
+
+def test_fewer_epochs_than_are_done_are_refused(run: RunCheckpoint) -> None:
+    run.trainer["epoch"] = 2  # the third, with nothing of it
+    cfg = detbox.compose(*MODEL, "trainer.max_epochs=1", "optimizer.lr=0.5")
+    with pytest.raises(CheckpointError, match="behind the 2 epochs that are done; give 3 or more"):
+        run.check_resumable(plain(cfg), SPACE)
+    run.check_resumable({**plain(cfg), "trainer": {"max_epochs": 2}}, SPACE)
