@@ -6,12 +6,13 @@ import csv
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from tiny import TINY, run
 from training_toys import context
 
 import detbox
 from detbox.callbacks import CALLBACKS, Stage, assemble, register_callback
+from detbox.engine.best import BestCheckpoint
 from detbox.engine.last import LastCheckpoint
 from detbox.evaluation.pictures import ContactSheet
 from detbox.figures import Figures
@@ -56,7 +57,7 @@ def test_one_is_switched_off_or_set(off: str, tmp_path: Path) -> None:
 def test_checkpoints_follow_what_the_run_is(tmp_path: Path) -> None:
     chosen = {"checkpoints": {"name": "checkpoints"}}
     assert assemble(chosen, context(tmp_path, training=False)) == []
-    for promised, kinds in ((True, [ModelCheckpoint, LastCheckpoint]), (False, [LastCheckpoint])):
+    for promised, kinds in ((True, [BestCheckpoint, LastCheckpoint]), (False, [LastCheckpoint])):
         given = context(tmp_path)
         given.figures.promised = promised
         assert [type(each) for each in assemble(chosen, given)] == kinds
