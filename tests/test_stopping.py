@@ -47,7 +47,9 @@ def slow_disk() -> None:
 
 def wait_for(file: Path) -> None:
     """Until another process has made it."""
+    deadline = time.monotonic() + 120
     while not file.exists():
+        assert time.monotonic() < deadline, f"nobody made {file}"
         time.sleep(0.01)
 
 
@@ -105,6 +107,7 @@ def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
 def test_a_second_signal_ends_the_process(number: signal.Signals, tmp_path: Path) -> None:
     process = os.fork()
     if not process:
+        signal.signal(number, signal.SIG_DFL)  # `nohup` ignores one
         REQUESTS.install()
         REQUESTS.wait(True)
         (tmp_path / "ready").touch()
