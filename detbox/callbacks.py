@@ -33,7 +33,9 @@ class Stage(IntEnum):
     """shows or sends what is known"""
     TIMING = 4
     """closes a step's clock, so that the stages before count as part of the step"""
-    SAVING = 5
+    STOPPING = 5
+    """ends a run by its figures"""
+    SAVING = 6
     """writes the state that all others left; Lightning puts its checkpoints last as well"""
 
 

@@ -20,8 +20,12 @@ from detbox.figures import Figures
 
 def test_every_callback_is_in_a_list() -> None:
     ours = {name for name in CALLBACKS.names() if not name.startswith("toy_")}
-    lists = (detbox.compose().callbacks, detbox.compose("callbacks=ema").callbacks)
-    assert [{each.name for each in one.values()} for one in lists] == [ours - {"ema"}, ours]
+    more = ("ema", "early_stopping")
+    default = {each.name for each in detbox.compose().callbacks.values()}
+    for name in more:
+        chosen = detbox.compose(f"callbacks={name}").callbacks
+        assert {each.name for each in chosen.values()} == {*default, name}
+    assert {*default, *more} == ours
 
 
 def test_the_order_is_that_of_the_stages_however_it_is_typed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import random
 import signal
@@ -15,12 +16,19 @@ import pytest
 import torch
 from tiny import TINY, column, command, environment, run
 
+from detbox.engine import atomic
 from detbox.runfile import RunCheckpoint
 from detbox.stopping import REQUESTS, SIGNALS
 
-RUN = (*TINY, "trainer.max_epochs=3", "callbacks.checkpoints.every_n_steps=2", "data.workers=1")
+STATEFUL = ("callbacks=ema", "+callbacks.early_stopping.name=early_stopping")
+SAVED = ("callbacks.checkpoints.every_n_steps=2", "callbacks.ema.validate_raw=true")
+RUN = (*TINY, *STATEFUL, *SAVED, "trainer.max_epochs=3", "data.workers=1")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
-FIGURES = ("train/loss", "val/AP50", "val/loss")
+FIGURES = ("train/loss", "val/AP50", "val/loss", "val_raw/AP50")
+PLACES = ("dirpath", "best_model_path", "kth_best_model_path", "best_k_models")
+IGNORED = dict.fromkeys((*PLACES, "current_score"))
+"""where a run lies, and what Lightning leaves out as it resumes, for nobody reads it"""
+STATES = ("ModelCheckpoint", "EarlyStopping", "StopWithoutProgress", "ExponentialAverage")
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +62,16 @@ def wait_for(file: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", CODES, ids=lambda each: each.name)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("seed", "number"),
+    [
+        *((seed, signal.SIGKILL) for seed in range(5)),
+        *((seed, signal.SIGTERM) for seed in (5, 6)),
+        *((seed, signal.SIGINT) for seed in (7, 8)),
+    ],
+)
 def test_a_run_goes_on_bit_for_bit(
-    number: signal.Signals, seed: int, whole: Path, tmp_path: Path
+    seed: int, number: signal.Signals, whole: Path, tmp_path: Path
 ) -> None:
     draws = random.Random(f"{seed} {number}")
     typed = ("train", *RUN, "hydra.run.dir=run", "resume=auto")
@@ -77,10 +91,62 @@ def test_a_run_goes_on_bit_for_bit(
         assert ("resume with ckpt=" in told) == last.exists()
     if last.exists():
         RunCheckpoint.read(last)
-    again = forked_run.start(*typed, folder=tmp_path)
-    assert forked_run.ended(again) == 0, (tmp_path / "train.log").read_text()
+    go_on(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "nth"), [("best.ckpt", 1), ("last.ckpt", 4)])
+def test_a_kill_between_two_files_loses_neither(
+    name: str, nth: int, whole: Path, tmp_path: Path
+) -> None:
+    def dies() -> None:
+        write, paths = vars(atomic)["write_whole"], list[str]()
+
+        def killed(content: Any, path: Path) -> None:
+            write(content, path)
+            paths.append(path.name)
+            if path.name == name and paths.count(name) == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        vars(atomic)["write_whole"] = killed
+
+    typed = ("train", *RUN, "hydra.run.dir=run", "resume=auto")
+    process = forked_run.start(*typed, folder=tmp_path, prepare=dies)
+    assert forked_run.ended(process) == -signal.SIGKILL
+    assert RunCheckpoint.read(tmp_path / "run", ("last.ckpt",)).step == 6
+    go_on(tmp_path, whole)
+
+
+def go_on(folder: Path, whole: Path) -> None:
+    """Start a run again, and see that it ends as the one that nobody stopped."""
+    again = forked_run.start("train", *RUN, "hydra.run.dir=run", "resume=auto", folder=folder)
+    assert forked_run.ended(again) == 0, (folder / "train.log").read_text()
+    metrics, told = folder / "run" / "metrics.csv", (folder / "train.log").read_text()
     for name in FIGURES:
         assert column(metrics, name) == column(whole / "metrics.csv", name), (name, told)
+        assert len(column(metrics, name)) == figures(metrics, name), (name, told)
+    assert_equal(*(each / "checkpoints" for each in (folder / "run", whole)))
+
+
+def figures(metrics: Path, name: str) -> int:
+    """How many rows have a figure."""
+    with metrics.open(encoding="utf-8") as file:
+        return sum(bool(row.get(name)) for row in csv.DictReader(file))
+
+
+def assert_equal(ours: Path, theirs: Path) -> None:
+    """Two runs left the same: both kinds of weights, best scores, counts of validations."""
+    for name in ("last.ckpt", "best.ckpt", "best_weights.ckpt"):
+        one, other = (torch.load(each / name, weights_only=True) for each in (ours, theirs))
+        for part in {"state_dict", "current_model_state"} & set(other):
+            for key, tensor in other[part].items():
+                assert torch.equal(one[part][key], tensor), (name, part, key)
+        states = [each.get("callbacks", {}) for each in (one, other)]
+        known = [key for key in states[1] if key.startswith(STATES)]
+        assert len(known) == (3 if states[1] else 0)
+        for key in known:
+            first, second = ({**each[key], **IGNORED} for each in states)
+            assert first == second, (name, key)
 
 
 @pytest.mark.slow

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
-from detbox.ranges import Count, Positive, ShareBelowOne
+from detbox.errors import SettingError
+from detbox.ranges import Count, Positive, Share, ShareBelowOne
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Checkpoint
 
+    from detbox.engine.early_stopping import StopWithoutProgress
     from detbox.engine.ema import ExponentialAverage
     from detbox.engine.seeding import SeedEveryStep
 
@@ -67,3 +69,29 @@ def ema(
     if validate_raw:
         context.beside["val_raw"] = average.trained
     return [average]
+
+
+@register_callback("early_stopping", Stage.STOPPING)
+def early_stopping(
+    context: RunContext, *, patience: Count = 10, min_delta: Share = 0.0
+) -> list[StopWithoutProgress]:
+    """An end of the training where `val/AP` no longer rises.
+
+    Args:
+        context: of a training run.
+        patience: validations without a rise.
+        min_delta: the least rise that counts.
+
+    Raises:
+        SettingError: nothing evaluates.
+    """
+    from detbox.engine.early_stopping import StopWithoutProgress
+
+    if not context.training:
+        return []
+    if not context.figures.promised:
+        raise SettingError(
+            "callbacks.early_stopping needs validation AP, and callbacks.evaluation is off; leave "
+            "one as it was"
+        )
+    return [StopWithoutProgress(patience, min_delta)]

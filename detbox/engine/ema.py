@@ -84,9 +84,12 @@ class ExponentialAverage(WeightAveraging):
         checkpoint[AVERAGED] = self.updates
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the average as the model."""
+        """Leave the trained weights for whoever saves now."""
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the average as the model, also where a finished run was resumed in vain."""
         if self.updates:
-            super().on_train_end(trainer, pl_module)
+            self._copy_average_to_current(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """How many updates there were."""

@@ -93,7 +93,7 @@ def test_nothing_is_swapped_before_the_first_update(tmp_path: Path) -> None:
     average.on_validation_epoch_start(run, module)
     assert module.detector.weight.tolist() == [5.0, 5.0]
     assert average.trained() is None
-    average.on_train_end(run, module)
+    average.on_fit_end(run, module)
     assert module.detector.weight.tolist() == [5.0, 5.0]
 
 
@@ -168,6 +168,10 @@ def test_a_run_that_stopped_while_the_average_was_judged_goes_on_exactly(tmp_pat
     assert len(differ) > 50
     metrics = stopped / "run" / "metrics.csv"
     assert list(column(metrics, "val_raw/AP")) == list(column(metrics, "val/AP")) == [5, 11]
+    found = (stopped / "run/detections.json").read_text()
+    again = forked_run.start("train", *RUN, folder=stopped)  # the end of it, once more
+    assert forked_run.ended(again) == 0
+    assert (stopped / "run/detections.json").read_text() == found
     best, slim = (RunCheckpoint.read(stopped / "run/checkpoints" / name) for name in (BEST, SLIM))
     assert best.averaged == slim.averaged == best.step
     for name, tensor in slim.detector.items():
