@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from detbox.errors import CheckpointError, MissingFileError
-from detbox.messages import counted, literal, some, typed
+from detbox.messages import counted, literal, typed
 from detbox.misfit import misfit
 from detbox.pickles import read_safely, write_whole
 from detbox.places import located
@@ -24,10 +24,6 @@ BEST, SLIM, LAST = "best.ckpt", "best_weights.ckpt", "last.ckpt"
 """in `checkpoints/` of a run folder: best by AP, its weights alone, and where to go on"""
 TO_USE, TO_RESUME = (BEST, SLIM, LAST), (LAST,)
 """which file of a run folder is meant, the first that is there"""
-BUILT_FROM = ("backbone", "neck", "model")
-"""sections of the configuration that decide which tensors a checkpoint holds"""
-FREE = ("backbone.weights", "backbone.pretrained", "backbone.checkpointing")
-"""settings that a resumed run may change"""
 EACH_TIME = ("ckpt", "init", "resume", "op", "plugins")
 """settings that belong to a start, not to the run"""
 AVERAGED = "averaged"
@@ -127,6 +123,15 @@ class RunCheckpoint:
         return _epoch(self.trainer or {}) - 1
 
     @property
+    def epoch_batches(self) -> int | None:
+        """Batches that a process takes in the epoch that is under way; None: none is."""
+        loop = (self.trainer or {}).get("loops", {}).get("fit_loop", {})
+        progress = loop.get("epoch_loop.batch_progress", {})
+        loaders = loop.get("state_dict", {}).get("combined_loader")
+        within = progress.get("current", {}).get("ready") and not progress.get("is_last_batch")
+        return int(loaders[0]["length"]) if loaders and within else None
+
+    @property
     def place(self) -> str:
         """Where a resumed run goes on: epoch from 1, optimizer step, and the best AP so far."""
         trainer = self.trainer or {}
@@ -161,56 +166,6 @@ class RunCheckpoint:
             raise CheckpointError(
                 f"{self.path or 'the checkpoint'} does not fit the detector of its configuration: "
                 f"{fault}; it was written by detbox {self.detbox}, this is {version('detbox')}"
-            )
-
-    def changed(self, config: Mapping[str, Any]) -> list[str]:
-        """Settings of both configurations that differ, as `key=now (so far then)`.
-
-        Args:
-            config: of the run that goes on.
-        """
-        then, now = (dict(_flat(each)) for each in (self.config, config))
-        return [
-            f"{key}={now[key]} (so far {then[key]})"
-            for key in then.keys() & now.keys()
-            if then[key] != now[key] and key not in (*FREE, *EACH_TIME)
-        ]
-
-    def check_resumable(self, config: Mapping[str, Any], label_space: LabelSpace) -> None:
-        """Refuse to resume a run whose detector or classes differ from this one's.
-
-        Raises:
-            CheckpointError: names the settings, or the classes, with both values.
-        """
-        if self.trainer is None:
-            raise CheckpointError(
-                "the checkpoint holds weights alone, so there is no run to resume; start from them "
-                "with init=FILE in place of ckpt=FILE"
-            )
-        then, now = (
-            dict(_flat({key: each[key] for key in BUILT_FROM})) for each in (self.config, config)
-        )
-        # A setting that one side alone has is younger or older than the file, not another choice.
-        both = [key for key in then if key in now and key not in FREE]
-        differ = [key for key in both if then[key] != now[key]]
-        if differ:
-            told = ", ".join(f"{key}={then[key]} (this run: {now[key]})" for key in differ)
-            raise CheckpointError(f"the checkpoint was trained with {told}; give the same settings")
-        kept = [line for line in self.changed(config) if line.startswith("optimizer.")]
-        if kept:
-            raise CheckpointError(
-                f"the optimizer goes on with what it has, not with {', '.join(kept)}; leave that "
-                "out, or start a new run from these weights with init=FILE in place of ckpt=FILE"
-            )
-        if 0 <= (limit := int(config.get("trainer", {}).get("max_epochs", -1))) < self.epochs:
-            raise CheckpointError(
-                f"trainer.max_epochs={limit} lies behind the {counted(self.epochs, 'epoch')} that "
-                f"are done; give {self.epochs + 1} or more"
-            )
-        if self.label_space != label_space:
-            raise CheckpointError(
-                f"the checkpoint knows the classes {_classes(self.label_space)}, "
-                f"the data {_classes(label_space)}; resume on the same data"
             )
 
 
@@ -252,6 +207,15 @@ def run_file(path: str | Path, names: tuple[str, ...] = TO_USE) -> Path:
     return found
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values of a configuration, `section.key`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _taken_literally(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: _taken_literally(value) for key, value in tree.items()}
@@ -268,16 +232,3 @@ def _epoch(trainer: Mapping[str, Any]) -> int:
         return int(loop["epoch_progress"]["current"]["ready"]) + ended
     except KeyError:  # of a file that another trainer wrote
         return int(trainer.get("epoch", 0)) + 1
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _classes(space: LabelSpace) -> str:
-    named = [f"{i} {name}" for i, name in zip(space.category_ids, space.names, strict=True)]
-    return some(named, shown=8)

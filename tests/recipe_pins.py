@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 import detbox
 from detbox.build import plain
-from detbox.runfile import _flat
+from detbox.runfile import flat
 
 FILE = Path(__file__).with_suffix(".json")
 CONF = Path(__file__).parents[1] / "conf" / "experiment"
@@ -34,7 +34,7 @@ def resolved(cfg: DictConfig) -> Values:
     """All settings that decide what a run learns, `section.key` -> value."""
     return {
         key: value
-        for key, value in sorted(_flat(plain(cfg)))
+        for key, value in sorted(flat(plain(cfg)))
         if key not in FREE and key.partition(".")[0] not in FREE_SECTIONS
     }
 

@@ -59,7 +59,7 @@ def test_resuming_with_another_detector_is_refused(tmp_path: Path) -> None:
     options = ("ckpt=first/checkpoints/last.ckpt", "model.feedforward_dim=64")
     done = run("train", *TINY, *options, folder=tmp_path)
     assert done.returncode == 1
-    assert "trained with model.feedforward_dim=32 (this run: 64)" in done.stderr
+    assert "model.feedforward_dim 32 -> 64: the weights are those of the former" in done.stderr
 
 
 @pytest.mark.slow

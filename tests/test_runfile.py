@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from detbox.commands.changes import check_resumable
 from detbox.engine.atomic import AtomicCheckpointIO
 from detbox.errors import CheckpointError
 from detbox.runfile import BEST, LAST, SLIM, TO_RESUME, RunCheckpoint, run_file
@@ -93,14 +94,14 @@ def test_the_best_weights_lie_beside_the_best_checkpoint(tmp_path: Path) -> None
     slim = RunCheckpoint.read(tmp_path / SLIM)
     assert slim.trainer is None
     with pytest.raises(CheckpointError, match=r"holds weights alone.*init=FILE"):
-        slim.check_resumable(CONFIG, SPACE)
+        check_resumable(slim, CONFIG, SPACE)
 
 
 def test_a_run_from_before_a_setting_goes_on_and_another_value_is_refused() -> None:
     ours = run(trainer={"optimizer_states": []})
-    ours.check_resumable({**CONFIG, "backbone": {"name": "x", "new": False}}, SPACE)
-    with pytest.raises(CheckpointError, match=r"trained with neck\.dim=8 \(this run: 16\)"):
-        ours.check_resumable({**CONFIG, "neck": {"dim": 16}}, SPACE)
+    check_resumable(ours, {**CONFIG, "backbone": {"name": "x", "new": False}}, SPACE)
+    with pytest.raises(CheckpointError, match=r"neck\.dim 8 -> 16: the weights are"):
+        check_resumable(ours, {**CONFIG, "neck": {"dim": 16}}, SPACE)
 
 
 def loops(epoch: int, ended: bool) -> dict[str, Any]:

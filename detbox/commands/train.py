@@ -18,12 +18,14 @@ from detbox.build import (
     plain,
     plugins_of,
 )
+from detbox.commands.changes import changes, check_batches, check_resumable
 from detbox.commands.overrides import typed_keys
 from detbox.commands.resuming import settings_of_run
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
 from detbox.console.lines import say
 from detbox.data.paths import absolute
+from detbox.data.sampling import training_steps
 from detbox.errors import SettingError
 from detbox.messages import counted, literal
 from detbox.plugins import load_plugins
@@ -76,6 +78,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     failed = True
     try:
         share_step(cfg, data, trainer)
+        _check_place(cfg, data, trainer)
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         if context.figures.promised and context.figures.last is None:  # shorter than an epoch
             trainer.validate(module, data, verbose=False)
@@ -131,16 +134,26 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         )
     if cfg.ckpt is not None:
         checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
-        checkpoint.check_resumable(plain(cfg), data.label_space)
+        changed = check_resumable(checkpoint, plain(cfg), data.label_space)
         checkpoint.check(module.detector)
-        if changed := checkpoint.changed(plain(cfg)):
-            rank_zero_only(say)(f"goes on with other settings: {', '.join(changed)}")
+        if changed:
+            rank_zero_only(say)(f"goes on with other settings: {', '.join(map(str, changed))}")
         rank_zero_only(say)(_goes_on(checkpoint, cfg.trainer.max_epochs))
     elif cfg.init is not None:
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)
     else:
         load_backbone(module, data.dataset.embedded, cfg.backbone.get("weights"))
+
+
+def _check_place(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
+    """Refuse a place within an epoch that would have another length."""
+    if cfg.ckpt is None:
+        return
+    checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
+    pictures = data.dataset.loading.batch_size
+    batches = training_steps(data.train.num_images, pictures, trainer.world_size)
+    check_batches(checkpoint, batches, changes(checkpoint.config, plain(cfg)))
 
 
 def _goes_on(checkpoint: RunCheckpoint, max_epochs: int) -> str:

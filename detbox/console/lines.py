@@ -29,6 +29,7 @@ LINES = (
     "Restoring states from the checkpoint path",
     "Restored all states from the checkpoint",
     "Loaded model weights from the checkpoint",
+    "Found current_model_state in the checkpoint",
 )
 """Beginnings of Lightning's log lines that the run folder or detbox itself says better."""
 
@@ -41,6 +42,8 @@ WARNINGS = (
     r"Experiment logs directory .* exists and is not empty",
     r"`ModelCheckpoint\(monitor='val/AP'\)` could not find the monitored key",
     r"Checkpoint directory .* exists and is not empty",
+    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    r"The checkpoint was not created with WeightAveraging",
     r"It is recommended to use `self\.log\('val/loss', \.\.\., sync_dist=True\)`",
 )
 """Beginnings, as regular expressions, of warnings that are known and harmless here."""
