@@ -59,6 +59,8 @@ def _is_setting(argument: str) -> bool:
 def _meant(argument: str) -> str:
     """What a path alone may stand for."""
     path = located(argument)
+    if (path / "checkpoints").is_dir():
+        return f"; a run is {typed('ckpt', argument)}"
     if path.is_dir():
         return f"; a folder of pictures and labels is {typed('data', argument)}"
     return f"; a checkpoint is {typed('ckpt', argument)}" if path.is_file() else ""

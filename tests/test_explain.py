@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
@@ -13,6 +14,7 @@ import detbox
 import detbox.commands  # fills the table of commands
 from detbox.explain import explain
 from detbox.foreign import OURS, keys_of
+from detbox.messages import typed
 
 FOREIGN = (
     ("train", "epochs=3", "here it is trainer.max_epochs=3"),
@@ -64,6 +66,11 @@ def test_keys_of_other_toolboxes_name_the_real_ones(command: str, typed: str, to
 )
 def test_what_is_no_option_of_a_group_is_told_where_it_belongs(typed: str, told: str) -> None:
     assert re.search(told, explained("train", typed))
+
+
+def test_a_run_alone_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    assert explained("train", str(tmp_path)).endswith(f"; a run is {typed('ckpt', str(tmp_path))}")
 
 
 def test_what_a_command_lacks_is_not_advised() -> None:

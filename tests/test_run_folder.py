@@ -60,16 +60,22 @@ def test_a_folder_is_held_by_one_process_and_not_by_its_workers(tmp_path: Path) 
     reader, writer = os.pipe()
     first = os.fork()
     if not first:
-        with held(folder):
-            worker = os.fork()
-            os.write(writer, b"" if not worker else str(worker).encode())
-            time.sleep(60)
+        try:
+            with held(folder):
+                worker = os.fork()
+                os.write(writer, b"" if not worker else str(worker).encode())
+                time.sleep(30)
+        finally:
+            os._exit(1)  # never on with the tests
     worker = int(os.read(reader, 20))
     with pytest.raises(SettingError, match=rf"in use by process {first} on "), held(folder):
         pass
     os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
-    with held(folder):
+    try:
+        with held(folder):
+            pass
+    finally:
         os.kill(worker, signal.SIGKILL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from detbox.build import (
     plain,
     plugins_of,
 )
-from detbox.commands.changes import changes, check_batches, check_resumable
+from detbox.commands.changes import Change, check_batches, check_resumable
 from detbox.commands.overrides import typed_keys
 from detbox.commands.resuming import settings_of_run
 from detbox.commands.session import context_of, report, trainer_of
@@ -71,14 +72,14 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     data = build_data(cfg)
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
-    _give_weights(module, cfg, data)
+    changed = _give_weights(module, cfg, data, folder)
     context = context_of(cfg, data, folder, data.label_space, training=True)
     trainer = trainer_of(cfg, context)
     resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
     failed = True
     try:
         share_step(cfg, data, trainer)
-        _check_place(cfg, data, trainer)
+        _check_place(cfg, data, trainer, changed)
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         if context.figures.promised and context.figures.last is None:  # shorter than an epoch
             trainer.validate(module, data, verbose=False)
@@ -122,8 +123,13 @@ def share_step(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
         rank_zero_only(say)(advice)
 
 
-def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) -> None:
-    """From the checkpoint to resume, from the one to start from, or of the backbone alone."""
+def _give_weights(
+    module: DetectionModule, cfg: DictConfig, data: DataModule, folder: Path
+) -> list[Change]:
+    """From the checkpoint to resume, from the one to start from, or of the backbone alone.
+
+    Gives what a run that goes on is told otherwise.
+    """
     from rich import get_console
 
     from detbox.conversion import start_from
@@ -138,27 +144,31 @@ def _give_weights(module: DetectionModule, cfg: DictConfig, data: DataModule) ->
         checkpoint.check(module.detector)
         if changed:
             rank_zero_only(say)(f"goes on with other settings: {', '.join(map(str, changed))}")
-        rank_zero_only(say)(_goes_on(checkpoint, cfg.trainer.max_epochs))
-    elif cfg.init is not None:
+        rank_zero_only(say)(_goes_on(checkpoint, cfg.trainer.max_epochs, folder))
+        return changed
+    if cfg.init is not None:
         table = start_from(module, cfg.init, cfg)
         rank_zero_only(get_console().print)(table)
     else:
         load_backbone(module, data.dataset.embedded, cfg.backbone.get("weights"))
+    return []
 
 
-def _check_place(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
+def _check_place(
+    cfg: DictConfig, data: DataModule, trainer: pl.Trainer, changed: Sequence[Change]
+) -> None:
     """Refuse a place within an epoch that would have another length."""
     if cfg.ckpt is None:
         return
     checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
     pictures = data.dataset.loading.batch_size
     batches = training_steps(data.train.num_images, pictures, trainer.world_size)
-    check_batches(checkpoint, batches, changes(checkpoint.config, plain(cfg)))
+    check_batches(checkpoint, batches, changed)
 
 
-def _goes_on(checkpoint: RunCheckpoint, max_epochs: int) -> str:
+def _goes_on(checkpoint: RunCheckpoint, max_epochs: int, folder: Path) -> str:
     if checkpoint.epochs != max_epochs:
-        return f"resumed at {checkpoint.place}"
+        return f"resumed at {checkpoint.place}, in {folder}"
     done = counted(checkpoint.epochs, "epoch")
     return (
         f"all {done} are done, nothing is left to train; give a larger trainer.max_epochs to go on"
