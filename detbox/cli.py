@@ -7,6 +7,8 @@ import signal
 import sys
 from importlib.metadata import version
 
+from detbox.completion import BASH, FLAGS, completed
+
 COMMAND = "DETBOX_COMMAND"
 """names the command in the processes that Lightning starts, which get the other arguments"""
 HELP = ("-h", "--help")
@@ -29,9 +31,11 @@ def _main(name: str | None) -> None:
     if "--version" in sys.argv[1:]:
         print(f"detbox {version('detbox')}")
         return
+    if name is None and sys.argv[1:2] and sys.argv[1] in FLAGS and "install=bash" in sys.argv:
+        print(BASH)
+        return
     # Here, not above: the version needs nothing that the table of commands imports.
     from detbox.commands.table import COMMANDS
-    from detbox.completion import FLAGS, completed
     from detbox.launch import launch, prepare
     from detbox.usage import of_command, overview
 

@@ -1,6 +1,7 @@
 """Completion by the shell: `eval "$(detbox -sc install=bash)"`, also of fish and zsh.
 
-Hydra completes settings, and knows programs without commands; here `detbox COMMAND` is one.
+Hydra completes settings, and knows programs without commands; here `detbox COMMAND` is one. Its
+function for Bash does not find a program whose path has a blank, so Bash gets one of our own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,14 @@ import sys
 from collections.abc import MutableMapping, Sequence
 
 FLAGS = ("-sc", "--shell-completion")
+BASH = """\
+_detbox() {
+    local words
+    words=$(COMP_LINE=$COMP_LINE COMP_POINT=$COMP_POINT detbox -sc query=bash)
+    COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
+complete -o nospace -o default -F _detbox detbox"""
 ANY = "train"
 """the command whose settings are completed until one is typed"""
 

@@ -12,8 +12,8 @@ import pytest
 ASKING = """
 eval "$(detbox -sc install=bash)"
 for COMP_LINE in "detbox pre" "detbox train model=di"; do
-    COMP_POINT=${#COMP_LINE}; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1))
-    hydra_bash_completion
+    COMP_POINT=${#COMP_LINE}; COMP_WORDS=($COMP_LINE); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    _detbox
     echo "${COMPREPLY[@]}"
 done
 """
