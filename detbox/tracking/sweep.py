@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from detbox.tracking.seeds import grouped, print_seeds, write_seeds
 from detbox.tracking.table import Row, print_table, write_csv
 
 RESULT = "result.json"
@@ -21,8 +22,9 @@ RESULT = "result.json"
 class ComparisonTable(Callback):
     """Print and write, as `sweep.csv`, what every job was told and what it returned.
 
-    Each job leaves a `result.json` in its folder, so the table holds whatever launcher ran the
-    jobs, and also those that failed.
+    Jobs that differ only in `seed` are also one row of a second table, in `sweep_seeds.csv`. Each
+    job leaves a `result.json` in its folder, so the tables hold whatever launcher ran the jobs, and
+    also those that failed.
 
     Args:
         best: the metric whose highest value is marked.
@@ -68,6 +70,9 @@ class ComparisonTable(Callback):
             return
         write_csv(rows, self._folder / "sweep.csv")
         print_table(rows, self.best, self.shown)
+        if groups := grouped(rows):
+            write_seeds(groups, self._folder / "sweep_seeds.csv")
+            print_seeds(groups, self.best, self.shown)
 
 
 def _outcome(job_return: JobReturn) -> dict[str, Any]:

@@ -64,8 +64,10 @@ def test_all_jobs_come_into_one_table_with_the_best_marked(tmp_path: Path) -> No
     assert [float(row["AP"]) for row in rows] == pytest.approx([0.11, 0.12, 0.21, 0.22])
     assert [row["other"] for row in rows] == ["1.0"] * 4
     assert titles(result.stdout) == ["4 jobs"]
-    (best,) = (line for line in result.stdout.splitlines() if "*" in line)
+    best, best_mean = (line for line in result.stdout.splitlines() if "*" in line)
     assert "0.22 *" in best
+    assert "0.215 ± 0.0071 (2) *" in best_mean
+    assert len((tmp_path / "out" / "sweep_seeds.csv").read_text().splitlines()) == 3
 
 
 @pytest.mark.slow
