@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,3 +11,12 @@ from torch import Tensor
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32 where it has less; float64 stays."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def in_float32(part: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """What a part makes of a tensor outside of autocast, which would leave it half precision."""
+    kind = tensor.device.type
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
+        return part(tensor)
+    with torch.autocast(kind, enabled=False):
+        return part(at_least_float32(tensor))

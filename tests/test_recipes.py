@@ -40,23 +40,23 @@ def test_no_pin_is_left_behind() -> None:
 
 
 def test_a_value_that_changes_or_goes_asks_for_the_next_version() -> None:
-    recipe = "dino_r50_12e@1"
+    recipe = "dino_r50_12e@2"
     values = stored(PINS, recipe)
     assert faults(PINS, recipe, values) == []
     (told,) = faults(PINS, recipe, {**values, "model.num_denoising": 300})
     assert "model.num_denoising is 300, was 100; state the old value in conf/experiment/" in told
-    assert "make it dino_r50_12e@2 and run python tests/recipe_pins.py" in told
+    assert "make it dino_r50_12e@3 and run python tests/recipe_pins.py" in told
     del values["optimizer.lr"]
     (told,) = faults(PINS, recipe, values)
     assert "optimizer.lr is (none), was 0.0001" in told
 
 
 def test_a_new_setting_asks_for_its_pin_alone() -> None:
-    recipe = "dino_r50_12e@1"
+    recipe = "dino_r50_12e@2"
     (told,) = faults(PINS, recipe, {**stored(PINS, recipe), "model.depth": 2})
     assert told.endswith("not pinned yet: model.depth; run python tests/recipe_pins.py")
-    (told,) = faults(PINS, "dino_r50_12e@2", {})
-    assert told == "dino_r50_12e@2 is not pinned yet: run python tests/recipe_pins.py"
+    (told,) = faults(PINS, "dino_r50_12e@3", {})
+    assert told == "dino_r50_12e@3 is not pinned yet: run python tests/recipe_pins.py"
 
 
 def test_a_run_says_its_recipe_and_its_file_keeps_it(
@@ -65,7 +65,7 @@ def test_a_run_says_its_recipe_and_its_file_keeps_it(
     recipe = "experiment=align_dino_r50_12e"
     figures = train(detbox.compose(recipe, "data=shapes", "trainer=smoke", *TINY), tmp_path)
     assert "AP" in figures
-    assert "recipe align_dino_r50_12e@1" in capsys.readouterr().out.splitlines()
+    assert "recipe align_dino_r50_12e@2" in capsys.readouterr().out.splitlines()
     kept = RunCheckpoint.read(tmp_path).config
-    assert (kept["recipe"], kept["matcher"]["name"]) == ("align_dino_r50_12e@1", "mixed")
+    assert (kept["recipe"], kept["matcher"]["name"]) == ("align_dino_r50_12e@2", "mixed")
     assert kept["criterion"]["pair_weight"] == {"name": "prime", "alpha": 0.25, "tau": 1.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
+
+logger = logging.getLogger("detbox")
+_Settled = Literal["32-true", "bf16-mixed", "16-mixed"]
+_Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @TRAINERS.register("lightning")
@@ -28,7 +33,7 @@ def lightning(
     devices: int | str = "auto",
     num_nodes: Count = 1,
     strategy: str = "auto",
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    precision: _Precision = "auto",
     gradient_clip_val: NonNegative | None = 0.1,
     accumulate_grad_batches: Count = 1,
     check_val_every_n_epoch: Count = 1,
@@ -50,7 +55,8 @@ def lightning(
         devices: how many, or auto for all.
         num_nodes: machines; a Slurm job's are found by themselves.
         strategy: auto, ddp, fsdp, ...
-        precision: 32-true, bf16-mixed or 16-mixed.
+        precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU that computes in it,
+            else 32-true. Boxes, matching and losses are in float32 at least.
         gradient_clip_val: largest norm of the whole gradient; None: not clipped.
         accumulate_grad_batches: batches per optimizer step.
         check_val_every_n_epoch: epochs from one evaluation to the next.
@@ -77,7 +83,7 @@ def lightning(
             devices=devices,
             num_nodes=num_nodes,
             strategy=strategy,
-            precision=precision,
+            precision=_chosen(precision, accelerator),
             gradient_clip_val=gradient_clip_val,
             accumulate_grad_batches=accumulate_grad_batches,
             check_val_every_n_epoch=check_val_every_n_epoch,
@@ -99,3 +105,16 @@ def lightning(
     except (MisconfigurationException, ValueError, TypeError) as error:
         asked = f"accelerator={accelerator}, devices={devices}, strategy={strategy}"
         raise SettingError(f"trainer: {error} (got {asked})") from error
+
+
+def _chosen(precision: _Precision, accelerator: str) -> _Settled:
+    """What `auto` stands for on this machine."""
+    if precision != "auto":
+        return precision
+    import torch
+
+    wanted = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    if not wanted or not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "32-true"
+    logger.info("trainer.precision=auto: bf16-mixed on this GPU; 32-true is float32")
+    return "bf16-mixed"

@@ -15,6 +15,7 @@ from detbox.models.deformable_detr import FixedReferences
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import DenseEncoder, DenseEncoderLayer, DenseWidths, check_one_level
 from detbox.models.heads import SharedHeads
+from detbox.numerics import in_float32
 from detbox.ranges import Count, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import Memory, PredictionSet, Queries, QueryGroup
@@ -41,7 +42,7 @@ class PointQueries(nn.Module):
     def forward(self, memory: Memory) -> tuple[Queries, tuple[PredictionSet, ...]]:
         """The same queries for every image; anchors are points."""
         position = self.position.weight.expand(len(memory.tokens), -1, -1)
-        anchors = self.point_head(position)
+        anchors = in_float32(self.point_head, position)
         groups = (QueryGroup("match", position.shape[1]),)
         return Queries(torch.zeros_like(position), anchors, position, None, groups), ()
 

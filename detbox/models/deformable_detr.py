@@ -22,6 +22,7 @@ from detbox.models.decoder import Decoder, Heads, Refined
 from detbox.models.detector import Detector, Neck, check_counts
 from detbox.models.detr import flattened
 from detbox.models.heads import LayerHeads, SharedHeads
+from detbox.numerics import in_float32
 from detbox.ranges import Count, ShareBelowOne, Whole
 from detbox.registry import MODELS
 from detbox.structures import ENCODER, FeatureMap, Memory, PredictionSet, Queries, QueryGroup
@@ -189,7 +190,9 @@ class ReferenceQueries(nn.Module):
         learnt = self.embedding.weight.expand(len(memory.tokens), -1, -1)
         position, content = learnt.chunk(2, -1)
         groups = (QueryGroup("match", content.shape[1]),)
-        return Queries(content, self.reference(position), position, None, groups), ()
+        # As boxes: half precision would move the points by up to two pixels of 800.
+        points = in_float32(self.reference, position)
+        return Queries(content, points, position, None, groups), ()
 
 
 class ProposalQueries(nn.Module):
