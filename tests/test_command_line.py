@@ -100,6 +100,7 @@ def test_train_evaluate_predict_from_any_folder(tmp_path: Path, shapes_cache: Pa
     assert str(tmp_path / "run") in done.stdout
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     expected = {"best.ckpt", "last.ckpt", "metrics.csv", "detections.json", "pictures.jpg"}
+    expected |= {"curves.png"}
     assert expected <= left
 
     checkpoint = "ckpt=run/checkpoints/last.ckpt"

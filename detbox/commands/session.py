@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from detbox.data.module import DataModule
 
 
-RESULTS = ("checkpoints", "metrics.csv", "detections.json", "pictures.jpg", "black_box.pt")
+RESULTS = (
+    *("checkpoints", "metrics.csv", "curves.png", "detections.json", "pictures.jpg"),
+    "black_box.pt",
+)
 """what a run may leave in its folder"""
 
 

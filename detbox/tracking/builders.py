@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from lightning.pytorch.callbacks import LearningRateMonitor
 
+    from detbox.tracking.curves import CurvesFile
     from detbox.tracking.gradients import GradientNorm
     from detbox.tracking.terms import TermsLogger
     from detbox.tracking.timing import StepTimer
@@ -52,6 +53,14 @@ def dashboard(
     from detbox.tracking.dashboard import WandbDashboard
 
     return [WandbDashboard(context.figures, num_images, threshold)]
+
+
+@register_callback("curves", Stage.DISPLAY)
+def curves(context: RunContext) -> list[CurvesFile]:
+    """`curves.png`: loss, AP, learning rate and gradient norm."""
+    from detbox.tracking.curves import CurvesFile
+
+    return [CurvesFile(context.folder)] if context.loggers else []
 
 
 @register_callback("timing", Stage.TIMING)

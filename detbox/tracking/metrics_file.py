@@ -76,6 +76,11 @@ class _Writer(ExperimentWriter):
         _write(path, fieldnames, _read(path)[1])
 
 
+def read_lines(path: Path) -> list[Line]:
+    """The rows of a file that may just be written; none where there is no file."""
+    return [_figures(row) for row in _read(path)[1]] if path.is_file() else []
+
+
 def _kept(path: Path, step: int) -> list[Line]:
     """Drop the rows of steps that a run which goes on from `step` will do again; gives the rest."""
     if not path.is_file():
