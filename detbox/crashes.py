@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from detbox.errors import DetboxError, MachineError
-from detbox.run_folder import rank
+from detbox.ranks import rank
 
 PATIENCE = 3.0
 """seconds in which the process that failed first has written why"""

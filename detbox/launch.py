@@ -27,6 +27,7 @@ from detbox.explain import explain
 from detbox.messages import printable
 from detbox.outranking import outranked
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
+from detbox.ranks import layout
 from detbox.run_folder import check_given, going_on, held, tidied
 from detbox.runfile import RunCheckpoint
 from detbox.stopping import REQUESTS, Stopped
@@ -57,7 +58,7 @@ def launch(name: str) -> None:
         with REQUESTS.heard():
             _compose_and_run(name)
     except Stopped as stopped:
-        if not stopped.is_follower:
+        if stopped.is_first:
             print(stopped, file=sys.stderr)
         sys.exit(stopped.code)
 
@@ -94,6 +95,7 @@ def _job(name: str) -> Callable[[DictConfig], Any]:
         with _one_message():
             if "trainer" in cfg:
                 _refuse_nested_launch(cfg.trainer)
+            _refuse_torchrun(name, "trainer" in cfg)
             with held(_folder()):
                 return bound(name, cfg)(_folder())
 
@@ -149,3 +151,11 @@ def _refuse_nested_launch(trainer: DictConfig) -> None:
             f"a multirun trains one job at a time on one device, got trainer.devices={chosen} "
             f"({count} devices); add trainer.devices=1, or start each job as a run of its own"
         )
+
+
+def _refuse_torchrun(name: str, trains: bool) -> None:
+    """Processes that share no work would each do all of it, into the same files."""
+    if layout() in (None, (1, 1)) or (trains and not _is_multirun()):
+        return
+    what = "a multirun" if _is_multirun() else name
+    raise SettingError(f"{what} works in one process, got several; start it without torchrun")

@@ -18,6 +18,7 @@ from detbox.errors import SettingError
 from detbox.messages import quoted
 from detbox.messages import typed as spelled
 from detbox.places import located
+from detbox.ranks import rank, said_by_first
 from detbox.runfile import LAST
 
 try:
@@ -34,13 +35,13 @@ SHOWING = re.compile(
     r"(--cfg|--info|-c|-i)(=?(job|hydra|all\b).*)?|--hydra-help|--resolve|-sc|--sh.*"
 )
 """flags of Hydra with which nothing runs"""
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
 def new_folder(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
     """Make the folder of a run or of a sweep, named by the time; gives what Hydra is to be told.
 
-    Nothing is made where one is typed, where nothing runs, and by the other processes of a run.
+    Nothing is made where one is typed, and where nothing runs. Of the processes that a launcher
+    started together the first makes it, and the others are told.
 
     Args:
         arguments: of the command.
@@ -48,9 +49,11 @@ def new_folder(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
     """
     sweeps = not MULTIRUN.isdisjoint(arguments)
     key, kind = ("hydra.sweep.dir", "multirun") if sweeps else ("hydra.run.dir", "runs")
-    if rank() or key in given or any(map(SHOWING.fullmatch, arguments)):
+    if key in given or any(map(SHOWING.fullmatch, arguments)):
         return []
-    return [f"{key}={free_folder(datetime.now().strftime(f'{kind}/%Y-%m-%d/%H-%M-%S'))}"]
+    wanted = datetime.now().strftime(f"{kind}/%Y-%m-%d/%H-%M-%S")
+    folder = said_by_first("folder", lambda: free_folder(wanted))
+    return [] if folder is None else [f"{key}={folder}"]
 
 
 def free_folder(wanted: str) -> str:
@@ -65,11 +68,6 @@ def free_folder(wanted: str) -> str:
             continue
         return folder
     raise AssertionError("numbers do not end")
-
-
-def rank() -> int:
-    """Of this process in its run, before any framework knows."""
-    return int(next((os.environ[each] for each in RANKS if os.environ.get(each)), 0))
 
 
 def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
@@ -151,8 +149,9 @@ def tidied(arguments: Sequence[str]) -> Iterator[list[str]]:
     named = added[0].partition("=")[2] if added else str(given.get("hydra.run.dir") or "")
     folder = located(named)
     is_own = bool(named) and not rank() and (bool(added) or not folder.exists())
+    notes = ["hydra.output_subdir=null"] if rank() and "hydra.output_subdir" not in given else []
     try:
-        yield [*arguments, *added]
+        yield [*arguments, *added, *notes]
     finally:
         if is_own:
             remove_empty(folder, parents=2 if added else 0)  # the day, and that of all runs

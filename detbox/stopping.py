@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from types import FrameType
 
+COPIES = 1.0
+"""seconds in which torchrun has sent on what a scheduler sends to all processes at once"""
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Ctrl-C, the end of a job, a terminal that was closed, Slurm's warning before the end"""
 SIGNALS = tuple(signal.Signals[each] for each in NAMES if each in signal.Signals.__members__)
@@ -28,6 +31,8 @@ class Stopped(BaseException):
     def __init__(self, number: int, told: str = "nothing is lost but this command") -> None:
         super().__init__(f"stopped by {_called(number)}: {told}")
         self.number = number
+        self.is_first = True
+        """of the processes that stop together: the one that says so"""
         self.is_follower = False
         """of a process that Lightning started, which would kill this run's first at another code"""
 
@@ -45,13 +50,16 @@ class Requests:
 
     def __init__(self) -> None:
         self.noted: int | None = None
+        self._noted_at = 0.0
         self._waiting = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self.noted is not None:
+            if self._is_copy(number):
+                return
             os._exit(128 + number)
-        self.noted = number
+        self.noted, self._noted_at = number, time.monotonic()
         if not self._waiting:
             raise Stopped(number)
         line = "stopping after this step; once more to stop at once"
@@ -77,6 +85,11 @@ class Requests:
     def wait(self, waiting: bool) -> None:
         """Only note signals from now on, or stop at once again."""
         self._waiting = waiting
+
+    def _is_copy(self, number: int) -> bool:
+        """Whether the scheduler, torchrun or both have sent one signal twice."""
+        soon = time.monotonic() - self._noted_at < COPIES
+        return "TORCHELASTIC_RUN_ID" in os.environ and number == self.noted and soon
 
 
 def _called(number: int) -> str:

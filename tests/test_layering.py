@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "figures", "foreign", "stopping", "completion"),
-    ("ranges",),
+    ("ranges", "ranks"),
     ("plugins", "places"),
     ("outranking",),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
@@ -63,6 +63,7 @@ ALLOWED = {
         "guards",
         "build",
         "commands",
+        "ranks",
     },
     "hydra": {
         "registry",

@@ -166,6 +166,7 @@ class LastCheckpoint(Checkpoint):
         stopped = Stopped(number, f"{place}; resume with {typing}")
         environment = vars(trainer.strategy).get("cluster_environment")
         started = isinstance(environment, LightningEnvironment)
+        stopped.is_first = trainer.is_global_zero
         stopped.is_follower = started and trainer.local_rank > 0
         raise stopped
 

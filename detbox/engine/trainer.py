@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from detbox.errors import SettingError
+from detbox.messages import counted
 from detbox.ranges import Count, Endless, NonNegative, Range
+from detbox.ranks import layout
 from detbox.registry import TRAINERS
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ def lightning(
         max_epochs: passes over the training split.
         max_steps: optimizer steps; -1: as many as the epochs hold.
         accelerator: auto, cpu, cuda or mps.
-        devices: how many, or auto for all.
-        num_nodes: machines; a Slurm job's are found by themselves.
+        devices: how many, or auto for all; auto under torchrun for as many as it started.
+        num_nodes: machines; those of torchrun are found by themselves.
         strategy: auto, ddp, fsdp, ...
         precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU that computes in it,
             else 32-true. Boxes, matching and losses are in float32 at least.
@@ -75,6 +77,7 @@ def lightning(
 
     from detbox.engine.atomic import AtomicCheckpointIO
 
+    devices, num_nodes = _as_launched(devices, num_nodes)
     try:
         return pl.Trainer(
             max_epochs=max_epochs,
@@ -118,3 +121,24 @@ def _chosen(precision: _Precision, accelerator: str) -> _Settled:
         return "32-true"
     logger.info("trainer.precision=auto: bf16-mixed on this GPU; 32-true is float32")
     return "bf16-mixed"
+
+
+def _as_launched(devices: int | str, num_nodes: int) -> tuple[int | str, int]:
+    """Devices of a node and nodes, as torchrun has them where nobody says otherwise.
+
+    On a CPU Lightning takes auto for one, and the processes would each train alone.
+
+    Raises:
+        SettingError: somebody does, and they are not what torchrun has started.
+    """
+    launched = layout()
+    if launched is None:
+        return devices, num_nodes
+    nodes = launched.nodes if num_nodes == 1 else num_nodes
+    if str(devices) not in ("auto", "-1", str(launched.per_node)) or nodes != launched.nodes:
+        raise SettingError(
+            f"torchrun started {counted(launched.per_node, 'process')} on each of "
+            f"{counted(launched.nodes, 'node')}, got trainer.devices={devices} "
+            f"trainer.num_nodes={num_nodes}; leave both out"
+        )
+    return launched.per_node, launched.nodes
