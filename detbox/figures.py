@@ -41,8 +41,9 @@ class CocoMetrics(NamedTuple):
     AR_small: float
     AR_medium: float
     AR_large: float
-    AP50_nms: float
-    """AP50 after class-agnostic suppression at IoU 0.6: what it gains is lost to duplicates"""
+    AP50_nms: float | None
+    """AP50 after suppression at IoU 0.6 within each class: what it gains is lost to duplicates;
+    None: not asked for"""
     AP_all: float
     """AP over all detections; the official figures count 100 of a class in an image"""
     AR_all: float
@@ -55,7 +56,8 @@ class CocoMetrics(NamedTuple):
 
     def scalars(self) -> dict[str, float]:
         """Name -> figure, for a logger: the 12 numbers and those beside them."""
-        return {name: getattr(self, name) for name in SCALARS}
+        found = ((name, getattr(self, name)) for name in SCALARS)
+        return {name: value for name, value in found if value is not None}
 
 
 @dataclass

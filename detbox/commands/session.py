@@ -67,14 +67,24 @@ def report(trainer: pl.Trainer, context: RunContext) -> dict[str, float]:
     from lightning.pytorch.callbacks import ModelCheckpoint
     from rich import get_console
 
+    from detbox.evaluation.duplicates import advice
     from detbox.evaluation.metrics import tables
 
     metrics = context.figures.last
     if trainer.is_global_zero:
         if metrics is not None:
             get_console().print(tables(metrics))
+            if line := advice(metrics, _weights(trainer)):
+                say(line)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 say(f"best AP {float(callback.best_model_score):.3f}: {callback.best_model_path}")
         say(f"{', '.join(written(context)) or 'nothing'} in {context.folder}")
     return {} if metrics is None else metrics.scalars()
+
+
+def _weights(trainer: pl.Trainer) -> dict[str, float]:
+    """Of the losses that the module was trained with."""
+    config = getattr(trainer.lightning_module, "config", {})
+    weights: dict[str, float] = config.get("criterion", {}).get("weights", {})
+    return weights

@@ -142,8 +142,9 @@ class ConsoleProgress(ProgressBar):
         self._bar.close()
 
     def _metrics(self, trainer: pl.Trainer) -> list[tuple[str, float]]:
-        """AP and AP50, if this epoch had a validation, and the AP of weights as trained."""
-        names = {"AP": "val/AP", "AP50": "val/AP50", "raw AP": "val_raw/AP"}
+        """AP, AP50 with and without duplicates if this epoch had a validation, AP as trained."""
+        names = {"AP": "val/AP", "AP50": "val/AP50", "with NMS": "val/AP50_nms"}
+        names["raw AP"] = "val_raw/AP"
         found = {told: trainer.callback_metrics.get(name) for told, name in names.items()}
         return [(k, float(v)) for k, v in found.items() if v is not None and self._validated]
 

@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 
 @register_callback("evaluation", Stage.EVALUATION)
-def evaluation(context: RunContext) -> list[Callback]:
+def evaluation(context: RunContext, *, nms: bool = True) -> list[Callback]:
     """COCO figures after each validation, and `detections.json` at the end.
 
-    Other callbacks may have named what is to be judged beside the module.
+    Args:
+        context: other callbacks may have named there what is to be judged beside the module.
+        nms: also `AP50_nms`, which a suppression of duplicates would give; a tenth of the time.
     """
     from detbox.evaluation.beside import BesideEvaluation
     from detbox.evaluation.callback import CocoEvaluation
     from detbox.evaluation.coco import CocoEvaluator
 
     def evaluator() -> CocoEvaluator:
-        return CocoEvaluator(context.truth, context.label_space)
+        return CocoEvaluator(context.truth, context.label_space, nms=nms)
 
     first = CocoEvaluation(evaluator(), context.folder, context.figures)
     others = context.beside.items()

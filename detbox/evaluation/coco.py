@@ -33,13 +33,15 @@ class CocoEvaluator:
     Args:
         split: the truth.
         label_space: classes of the detector.
+        nms: False: without `AP50_nms`.
 
     Raises:
         ValueError: the split shares no class with the detector.
     """
 
-    def __init__(self, split: Split, label_space: LabelSpace) -> None:
+    def __init__(self, split: Split, label_space: LabelSpace, *, nms: bool = True) -> None:
         self.split = split
+        self.nms = nms
         self._image_ids = frozenset(split.image_ids.tolist())
         self._category_ids = _spoken(split, label_space)
         self._detections: dict[int, Detections] = {}
@@ -84,7 +86,7 @@ class CocoEvaluator:
             seen_only: count only the images that came; for a run over a part of the data.
         """
         image_ids = self._detections if seen_only else self._image_ids
-        return score(self._truth, self.results(), sorted(image_ids))
+        return score(self._truth, self.results(), sorted(image_ids), nms=self.nms)
 
     @cached_property
     def _truth(self) -> COCO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -32,6 +33,12 @@ _MEANING = {
     "AR_all": ("0.50:0.95", "all", 0),
 }
 """IoU, area in square pixels and detections of a class in an image of each figure; 0: all"""
+
+
+def mean(values: np.ndarray) -> float:
+    """Over what is defined, as pycocotools does it."""
+    defined = values[values > UNDEFINED]
+    return float(defined.mean()) if defined.size else UNDEFINED
 
 
 def tables(metrics: CocoMetrics) -> Group:

@@ -9,17 +9,14 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detbox.annotations.split import Split
-from detbox.evaluation.metrics import UNDEFINED
+from detbox.evaluation.duplicates import suppressed_ap50
+from detbox.evaluation.metrics import mean
 from detbox.figures import OFFICIAL, ClassMetrics, CocoMetrics
-from detbox.postprocess import suppress
-from detbox.structures import Detections
 
-NMS_IOU = 0.6
 Entries = list[dict[str, Any]]
 
 
@@ -59,19 +56,21 @@ def index(images: Entries, categories: Entries, annotations: Entries) -> COCO:
     return coco
 
 
-def score(truth: COCO, entries: Entries, image_ids: list[int]) -> CocoMetrics:
+def score(truth: COCO, entries: Entries, image_ids: list[int], *, nms: bool = True) -> CocoMetrics:
     """All figures of `CocoMetrics`.
 
     Args:
         truth: from `ground_truth`.
         entries: COCO results; those of other images are not read.
         image_ids: images that count, with or without entries.
+        nms: False: without `AP50_nms`.
     """
     twelve, everything, precision = _figures(truth, entries, image_ids)
+    annotations, categories = truth.dataset["annotations"], sorted(truth.cats)
     return CocoMetrics(
         **twelve,
         **everything,
-        AP50_nms=_ap50(truth, _without_duplicates(entries), image_ids),
+        AP50_nms=suppressed_ap50(annotations, categories, entries, image_ids) if nms else None,
         images=len(image_ids),
         most=_most(entries),
         classes=tuple(_class_metrics(truth, image_ids, precision)),
@@ -94,7 +93,7 @@ def _figures(
         evaluation.summarize()
     numbers = dict(zip(CocoMetrics._fields, evaluation.stats.tolist(), strict=False))
     recall = evaluation.eval["recall"]
-    everything = {"AP_all": _mean(precision[..., 0, -1]), "AR_all": _mean(recall[..., 0, -1])}
+    everything = {"AP_all": mean(precision[..., 0, -1]), "AR_all": mean(recall[..., 0, -1])}
     return numbers, everything, precision[..., 0, 2]
 
 
@@ -102,13 +101,6 @@ def _most(entries: Entries) -> int:
     """Detections of the class and image that have the most."""
     pairs = Counter((entry["image_id"], entry["category_id"]) for entry in entries)
     return max(pairs.values(), default=0)
-
-
-def _ap50(truth: COCO, entries: Entries, image_ids: list[int]) -> float:
-    evaluation = _evaluation(truth, entries, image_ids)
-    evaluation.params.iouThrs = np.array([0.5])
-    evaluation.params.areaRng = evaluation.params.areaRng[:1]
-    return _mean(_run(evaluation)[..., 0, -1])
 
 
 def _evaluation(truth: COCO, entries: Entries, image_ids: list[int]) -> COCOeval:
@@ -134,21 +126,6 @@ def _numbered(entry: dict[str, Any], number: int) -> dict[str, Any]:
     return {**entry, "id": number, "area": width * height, "iscrowd": 0}
 
 
-def _without_duplicates(entries: Entries) -> Entries:
-    by_image: dict[int, Entries] = {}
-    for entry in entries:
-        by_image.setdefault(entry["image_id"], []).append(entry)
-    return [entry for image in by_image.values() for entry in _suppressed(image)]
-
-
-def _suppressed(entries: Entries) -> Entries:
-    boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float64)
-    boxes[:, 2:] += boxes[:, :2]
-    scores = torch.tensor([entry["score"] for entry in entries], dtype=torch.float64)
-    kept = suppress(Detections(boxes, scores, torch.arange(len(entries))), NMS_IOU)
-    return [entries[position] for position in kept.labels.tolist()]
-
-
 def _class_metrics(truth: COCO, image_ids: list[int], precision: np.ndarray) -> list[ClassMetrics]:
     """From the precision (T, R, K), classes by id."""
     counts = dict.fromkeys(sorted(truth.cats), 0)
@@ -161,14 +138,8 @@ def _class_metrics(truth: COCO, image_ids: list[int], precision: np.ndarray) -> 
             name=str(truth.cats[category_id]["name"]),
             category_id=category_id,
             boxes=boxes,
-            AP=_mean(precision[..., position]),
-            AP50=_mean(precision[0, :, position]),
+            AP=mean(precision[..., position]),
+            AP50=mean(precision[0, :, position]),
         )
         for position, (category_id, boxes) in enumerate(counts.items())
     ]
-
-
-def _mean(precision: np.ndarray) -> float:
-    """Over what is defined, as pycocotools does it."""
-    defined = precision[precision > UNDEFINED]
-    return float(defined.mean()) if defined.size else UNDEFINED

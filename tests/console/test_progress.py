@@ -22,7 +22,7 @@ from detbox.structures import Origin, Term
 
 EPOCH = re.compile(
     r"epoch (\d)/2  loss \S+ = final \S+ \(class \S+ l1 \S+\) \+ \S+ in 3 auxiliary sets  "
-    r"AP 0\.500  AP50 0\.750  lr \S+  \d+ pictures? a step  \d+\.\d GiB  "
+    r"AP 0\.500  AP50 0\.750  with NMS 0\.875  lr \S+  \d+ pictures? a step  \d+\.\d GiB  "
     r"\S+ images/s  0:00:\d\d  ETA 0:00:\d\d"
 )
 
