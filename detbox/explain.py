@@ -17,6 +17,13 @@ from detbox.messages import EXAMPLE, near, typed
 from detbox.places import located
 from detbox.plugins import groups, options
 
+PACKAGES = {
+    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
+    ("hydra/launcher", "submitit_local"): "hydra-submitit-launcher",
+    ("hydra/launcher", "submitit_slurm"): "hydra-submitit-launcher",
+    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+}
+"""of options that are Hydra's plug-ins, all of them in the extra `sweep`"""
 WEIGHTS = {".pth", ".pt", ".ckpt", ".safetensors", ".bin"}
 
 
@@ -68,6 +75,11 @@ def _meant(argument: str) -> str:
 
 def _unknown_option(group: str, option: str, known: Sequence[str], overrides: Sequence[str]) -> str:
     """What to say of an option that a group does not have: a file, another group's, a misspelt."""
+    if package := PACKAGES.get((group, option)):
+        return (
+            f"{group}={option} needs the package {package}, which is not installed here; "
+            'pip install "detbox[sweep]"'
+        )
     wrong = next((o for o in overrides if o.endswith(option) and "=" in o), f"{group}={option}")
     group, _, value = wrong.partition("=")
     if "/" in value or "\\" in value or Path(value).suffix in WEIGHTS:

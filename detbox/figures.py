@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,3 +69,26 @@ class Figures:
     """whether a callback of this run evaluates"""
     last: CocoMetrics | None = None
     """of the last validation, the same on every rank; None before the first"""
+
+
+class Result(dict[str, float]):
+    """What a job returns: its figures by name, and as a number the one that a search looks at.
+
+    Args:
+        figures: of the last evaluation.
+        objective: name of one of them.
+    """
+
+    def __init__(self, figures: Mapping[str, float], objective: str) -> None:
+        super().__init__(figures)
+        self.objective = objective
+
+    def __float__(self) -> float:
+        """The objective.
+
+        Raises:
+            ValueError: the job has not evaluated.
+        """
+        if self.objective not in self:
+            raise ValueError(f"no {self.objective}: the job has not evaluated")
+        return self[self.objective]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detbox.commands.arguments import readable
-from detbox.commands.grammar import check_grammar, flags_first
+from detbox.commands.grammar import check_grammar, flags_first, with_multirun
 from detbox.commands.overrides import typed
 from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt, works_in_place
 from detbox.console.lines import quiet
@@ -65,7 +65,7 @@ def launch(name: str) -> None:
 
 def _compose_and_run(name: str) -> None:
     try:
-        sys.argv[1:] = readable(name, sys.argv[1:])
+        sys.argv[1:] = readable(name, with_multirun(name, sys.argv[1:]))
         check_grammar(sys.argv[1:])
         sys.argv[1:] += going_on(name, typed(sys.argv[1:]))
         check_given(name, typed(sys.argv[1:]))
@@ -92,6 +92,8 @@ def stop(message: str, code: int = 1) -> NoReturn:
 
 def _job(name: str) -> Callable[[DictConfig], Any]:
     def job(cfg: DictConfig) -> Any:
+        quiet()  # again: a launcher may have started this process
+        load_plugins(cfg.get(SETTING) or ())
         with _one_message():
             if "trainer" in cfg:
                 _refuse_nested_launch(cfg.trainer)

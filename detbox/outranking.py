@@ -56,6 +56,8 @@ def _choices(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
             override = OverridesParser.create().parse_override(argument)
         except HydraException:  # flags, and what Hydra itself will refuse
             continue
+        if override.is_interval_sweep():  # numbers, which only a search draws
+            continue
         swept = override.is_sweep_override()
         values = list(override.sweep_string_iterator()) if swept else [override.value()]
         yield override.key_or_group, [each for each in values if isinstance(each, str)]

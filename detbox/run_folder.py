@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detbox.commands import overrides
+from detbox.commands.grammar import SHOWING
 from detbox.errors import SettingError
 from detbox.messages import quoted
 from detbox.messages import typed as spelled
@@ -31,10 +31,6 @@ OWN = {"checkpoints", "metrics.csv"}
 LOCK = ".lock"
 HYDRA = {".hydra", "multirun.yaml", LOCK}
 MULTIRUN = {"-m", "--multirun"}
-SHOWING = re.compile(
-    r"(--cfg|--info|-c|-i)(=?(job|hydra|all\b).*)?|--hydra-help|--resolve|-sc|--sh.*"
-)
-"""flags of Hydra with which nothing runs"""
 
 
 def new_folder(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ BEST, SLIM, LAST = "best.ckpt", "best_weights.ckpt", "last.ckpt"
 """in `checkpoints/` of a run folder: best by AP, its weights alone, and where to go on"""
 TO_USE, TO_RESUME = (BEST, SLIM, LAST), (LAST,)
 """which file of a run folder is meant, the first that is there"""
-EACH_TIME = ("ckpt", "init", "resume", "op", "plugins")
+EACH_TIME = ("ckpt", "init", "resume", "objective", "op", "plugins")
 """settings that belong to a start, not to the run"""
 AVERAGED = "averaged"
 """in what a file says of itself, where its weights are a moving average"""

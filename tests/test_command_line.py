@@ -124,11 +124,13 @@ def test_train_evaluate_predict_from_any_folder(tmp_path: Path, shapes_cache: Pa
 
 @pytest.mark.slow
 def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     sweep = ("model.num_queries=4,8", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
-    done = run("train", "-m", *TINY, *sweep, folder=tmp_path)
+    done = run("train", *launcher, *TINY, *sweep, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
     assert len(rows) == 3
+    assert done.stdout.count("instances_train.json: 12 images") == 2
     assert "model.num_queries" in rows[0]
     assert "val/AP" in rows[0] or "AP" in rows[0]
 

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -100,3 +102,20 @@ def _there(cfg: object, key: str) -> bool:
             return False
         cfg = None if OmegaConf.is_missing(cfg, part) else cfg[part]
     return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "group", "option"),
+    [
+        ("hydra/launcher=joblib", "launcher", "joblib"),
+        ("search=optuna", "sweeper", "optuna"),
+    ],
+)
+def test_a_missing_launcher_names_its_package(
+    typed: str, group: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Plugins.instance()  # which would register them later
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"][group], f"{option}.yaml")
+    told = explained("train", typed)
+    assert f"needs the package hydra-{option}-{group}, which is not installed here" in told
+    assert 'pip install "detbox[sweep]"' in told

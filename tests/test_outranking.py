@@ -50,6 +50,12 @@ def test_a_sweep_over_recipes_is_outranked_too() -> None:
     assert outranked(line) == [*stated, *line]
 
 
-@pytest.mark.parametrize("line", [["trainer=smoke"], ["experiment=quickstart"], ["experiment=no"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(["trainer=smoke"], ["experiment=quickstart"], ["experiment=no"]),
+        ["experiment=quickstart", "optimizer.lr=interval(0.1,0.2)"],
+    ],
+)
 def test_without_both_nothing_is_added(line: list[str]) -> None:
     assert outranked(line) == line

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from PIL import Image
 from tiny import MODEL, SHAPES
 
 import detbox
 from detbox import cli, registry
 from detbox.build import build_module, plain
+from detbox.commands.grammar import with_multirun
 from detbox.commands.table import COMMANDS
 from detbox.registry import Registry
 from detbox.runfile import RunCheckpoint
@@ -28,17 +30,19 @@ from detbox.structures import LabelSpace
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+GUIDES = (README, ROOT / "docs" / "sweeps.md")
+"""whose commands are composed"""
 STARTS = "python tools/"
 
 
 def blocks(language: str) -> list[str]:
-    """The contents of the README's code blocks in one language."""
-    text = README.read_text(encoding="utf-8") if README.is_file() else ""
+    """The contents of the code blocks in one language."""
+    text = "\n".join(guide.read_text(encoding="utf-8") for guide in GUIDES if guide.is_file())
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(start: str = STARTS) -> list[str]:
-    """The README's commands that start so, each on one line."""
+    """The commands that start so, each on one line."""
     lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if line.strip().startswith(start)]
 
@@ -70,16 +74,24 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def jobs(arguments: list[str]) -> list[list[str]]:
     """The overrides of every job: a multirun has one for each combination of values."""
-    if not {"-m", "--multirun"} & set(arguments):
+    if not {"-m", "--multirun"} & set(with_multirun("train", arguments)):
         return [arguments]
     overrides = OverridesParser.create().parse_overrides([a for a in arguments if a[0] != "-"])
     choices = [
-        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+        [f"{each.get_key_element()}={value}" for value in drawn(each)]
         if each.is_sweep_override()
         else [str(each.input_line)]
         for each in overrides
     ]
     return [list(job) for job in product(*choices)]
+
+
+def drawn(override: Override) -> list[str]:
+    """All values that a sweep may take, or the ends of an interval."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
+    return list(override.sweep_string_iterator())
 
 
 def compose_as_typed(command: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hydra._internal.utils import get_args_parser
 
 from detbox.commands.arguments import SWEEP
+from detbox.commands.overrides import typed
 from detbox.completion import FLAGS
 from detbox.errors import SettingError
 from detbox.messages import EXAMPLE, some
@@ -17,6 +18,29 @@ from detbox.plugins import groups, options
 SETTING = re.compile(r"(~|\+{0,2}[^-+=][^=]*=)")
 LIST = re.compile(r"[^\[({'\",]+(,[^\[({'\",]+)+")
 """commas outside of brackets and quotation marks"""
+SHOWING = re.compile(
+    r"(--cfg|--info|-c|-i)(=?(job|hydra|all\b).*)?|--hydra-help|--resolve|-sc|--sh.*"
+)
+"""flags of Hydra with which nothing runs"""
+OF_SWEEPS = {"launcher", "search", "hydra/launcher", "hydra/sweeper"}
+"""groups that only a multirun has a use for"""
+SEARCH = {"hydra/sweeper=optuna": "search=optuna"}
+"""Hydra's options that maximize nothing, and those of detbox that are meant"""
+
+
+def with_multirun(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments with `-m` where an option among them is for sweeps; Hydra would ignore it.
+
+    Args:
+        command: name of it.
+        arguments: of the command line.
+    """
+    if command == "train":
+        arguments = [SEARCH.get(each, each) for each in arguments]
+    sweeps = any(each in SWEEP or SHOWING.fullmatch(each) for each in arguments)
+    if sweeps or OF_SWEEPS.isdisjoint(typed(arguments)):
+        return list(arguments)
+    return ["-m", *arguments]
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:

@@ -28,7 +28,8 @@ from detbox.console.lines import say
 from detbox.data.paths import absolute
 from detbox.data.sampling import training_steps
 from detbox.errors import SettingError
-from detbox.messages import counted, literal
+from detbox.figures import SCALARS, Result
+from detbox.messages import counted, literal, near
 from detbox.plugins import load_plugins
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 from detbox.tracking.loggers import close_loggers
@@ -63,6 +64,10 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         cfg = settings_of_run(cfg, keys)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+    if cfg.objective not in SCALARS:
+        raise SettingError(
+            f"objective={cfg.objective}: no such figure{near(cfg.objective, SCALARS)}"
+        )
     check_settings(cfg)
     cfg = settled(cfg)
     ops.configure(cfg.op)
@@ -86,7 +91,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         failed = False
     finally:
         close_loggers(context.loggers, failed=failed)
-    return report(trainer, context)
+    return Result(report(trainer, context), cfg.objective)
 
 
 def settled(cfg: DictConfig) -> DictConfig:

@@ -27,7 +27,7 @@ class ComparisonTable(Callback):
     also those that failed.
 
     Args:
-        best: the metric whose highest value is marked.
+        best: the metric whose highest value is marked, where no `objective` is set.
         shown: metrics of the printed table, where any of them was returned; the file has all.
     """
 
@@ -42,6 +42,8 @@ class ComparisonTable(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make sure of the table: Hydra skips `on_multirun_end` when a job fails."""
         self._folder = Path(str(config.hydra.sweep.dir)).absolute()
+        self.best = str(config.get("objective") or self.best)
+        self.shown = tuple(dict.fromkeys([self.best, *self.shown]))
         atexit.register(self._report)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:

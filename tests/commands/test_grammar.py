@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detbox.commands.grammar import check_grammar, flags_first
+from detbox.commands.grammar import check_grammar, flags_first, with_multirun
 from detbox.errors import SettingError
 
 
@@ -48,3 +48,17 @@ def test_flags_may_stand_anywhere() -> None:
     assert flags_first(typed) == ["-m", "--cfg", "job", "model=dino", "seed=0,1", "~lr", "a b=c"]
     completing = ["model=dino", "-sc", "query=bash"]
     assert flags_first(completing) == completing
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("hydra/launcher=joblib seed=0,1", "-m hydra/launcher=joblib seed=0,1"),
+        ("hydra/sweeper=optuna", "-m search=optuna"),
+        ("--multirun search=optuna", "--multirun search=optuna"),
+        ("search=optuna --cfg job", "search=optuna --cfg job"),
+        ("model=dino seed=1", "model=dino seed=1"),
+    ],
+)
+def test_what_only_sweeps_have_a_use_for_means_one(line: str, meant: str) -> None:
+    assert with_multirun("train", line.split()) == meant.split()

@@ -8,24 +8,29 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from detbox.tracking.table import Row, print_table, write_csv
 
 APP = """
 import hydra
+from detbox.figures import Result
 
 @hydra.main(version_base=None, config_path=".", config_name="app")
 def main(cfg):
     if cfg.lr < 0:
         raise ValueError(f"lr must be positive, got {cfg.lr} [see /docs]\\nsecond line")
-    return {"AP": cfg.lr / 2 + cfg.seed / 100, "AP50": 0.5, "other": 1.0}
+    figures = {"AP": cfg.lr / 2 + cfg.seed / 100, "AP50": 0.5, "other": 1.0}
+    return Result(figures, cfg.objective)
 
 main()
 """
 CONFIG = """
 defaults:
   - _self_
+  - search: null
   - override hydra/callbacks: comparison
+objective: AP
 lr: 0.1
 seed: 0
 hydra:
@@ -80,6 +85,19 @@ def test_a_failed_job_is_in_the_table_and_fails_the_sweep(tmp_path: Path) -> Non
     assert float(passed["AP"]) == pytest.approx(0.2)
     assert titles(result.stdout) == ["2 jobs"]
     assert "got -1 [see /docs]" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_search_finds_the_largest_objective(tmp_path: Path) -> None:
+    search = ("search=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
+    draws = ("lr=interval(0.1,0.2)", "seed=0", "hydra/launcher=joblib")
+    result = sweep(tmp_path, "-m", *search, *draws)
+    assert result.returncode == 0, result.stderr
+    tried = [float(row["AP"]) for row in table(tmp_path)]
+    assert len(set(tried)) == 4
+    found = OmegaConf.load(tmp_path / "out" / "optimization_results.yaml")
+    assert found.best_value == pytest.approx(max(tried))
+    assert found.best_params.lr == pytest.approx(2 * max(tried))
 
 
 @pytest.mark.slow
