@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,13 +23,14 @@ from detbox.commands.grammar import check_grammar, flags_first, with_multirun
 from detbox.commands.overrides import typed
 from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt, works_in_place
 from detbox.console.lines import quiet
+from detbox.console.record import recorded
 from detbox.crashes import memory_watched, others_watched
 from detbox.errors import DetboxError, SettingError
 from detbox.explain import explain
 from detbox.messages import printable
 from detbox.outranking import outranked
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
-from detbox.ranks import layout
+from detbox.ranks import layout, rank
 from detbox.run_folder import check_given, going_on, held, tidied
 from detbox.runfile import RunCheckpoint
 from detbox.stopping import REQUESTS, Stopped
@@ -98,7 +101,7 @@ def _job(name: str) -> Callable[[DictConfig], Any]:
             if "trainer" in cfg:
                 _refuse_nested_launch(cfg.trainer)
             _refuse_torchrun(name, "trainer" in cfg)
-            with held(_folder()):
+            with held(_folder()), _recorded(name), _watched():
                 return bound(name, cfg)(_folder())
 
     return job
@@ -111,12 +114,27 @@ def _one_message() -> Iterator[None]:
     A job of a multirun raises instead: the sweep goes on and its table shows the line.
     """
     try:
-        with memory_watched(_folder()), others_watched(_folder()):
-            yield
+        yield
     except DetboxError as error:
         if _is_multirun():
             raise
         stop(str(error))
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Within the record, which then has what they make of an error."""
+    with memory_watched(_folder()), others_watched(_folder()):
+        yield
+
+
+def _recorded(name: str) -> AbstractContextManager[None]:
+    """Keep what a command prints, where it has a folder."""
+    if works_in_place(name):
+        return nullcontext()
+    told = shlex.join(HydraConfig.get().overrides.task)
+    heading = f"{datetime.now():%Y-%m-%d %H:%M:%S}  detbox {name} {told}".rstrip()
+    return recorded(_folder(), None if rank() else heading)
 
 
 def _is_multirun() -> bool:

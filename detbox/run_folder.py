@@ -14,6 +14,7 @@ from typing import Any
 
 from detbox.commands import overrides
 from detbox.commands.grammar import SHOWING
+from detbox.console.record import NAME as CONSOLE
 from detbox.errors import SettingError
 from detbox.messages import quoted
 from detbox.messages import typed as spelled
@@ -29,7 +30,8 @@ except ImportError:  # Windows
 OWN = {"checkpoints", "metrics.csv"}
 """what only a training leaves"""
 LOCK = ".lock"
-HYDRA = {".hydra", "multirun.yaml", LOCK}
+NOTES = {".hydra", "multirun.yaml", LOCK, CONSOLE}
+"""what commands leave of which nothing came"""
 MULTIRUN = {"-m", "--multirun"}
 
 
@@ -154,9 +156,9 @@ def tidied(arguments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def remove_empty(folder: Path, parents: int = 0) -> None:
-    """Remove a folder that has nothing in it but Hydra's notes, and so many parents if empty."""
+    """Remove a folder that has nothing in it but notes, and so many parents if empty."""
     folder = folder.absolute()
-    if not folder.is_dir() or folder == Path.cwd() or not _names(folder) <= HYDRA:
+    if not folder.is_dir() or folder == Path.cwd() or not _names(folder) <= NOTES:
         return
     shutil.rmtree(folder)
     for parent in list(folder.parents)[:parents]:

@@ -126,7 +126,8 @@ def test_auto_needs_a_folder_that_stays(typed: dict[str, str]) -> None:
 
 
 def test_a_folder_with_results_is_not_removed(tmp_path: Path) -> None:
-    for name, left in (("empty", ".hydra/config.yaml"), ("full", "pictures.jpg")):
+    left_in = (("empty", ".hydra/config.yaml"), ("empty", "console.log"), ("full", "pictures.jpg"))
+    for name, left in left_in:
         (tmp_path / name / left).parent.mkdir(parents=True)
         (tmp_path / name / left).touch()
         remove_empty(tmp_path / name)
@@ -143,6 +144,11 @@ def test_a_run_adds_to_what_its_folder_holds(tmp_path: Path) -> None:
         assert forked_run.ended(process) == 0, (tmp_path / "train.log").read_text()
     assert list(column(tmp_path / "run" / "metrics.csv", "train/loss")) == list(range(12))
     assert list(column(tmp_path / "run" / "metrics.csv", "val/AP")) == [5, 11]
+    seen = [each.rstrip() for each in (tmp_path / "train.log").read_text().splitlines()]
+    kept = (tmp_path / "run" / "console.log").read_text().splitlines()
+    headings = [line for line in kept if line.startswith("# ")]
+    assert [line for line in kept if line and line not in headings] == list(filter(None, seen))
+    assert ["trainer.max_epochs=2" in line for line in headings] == [False, True]
     process = forked_run.start("train", *TINY, "hydra.run.dir=run", folder=tmp_path)
     assert forked_run.ended(process) == 1
     assert "hydra.run.dir=run holds a run already" in (tmp_path / "train.log").read_text()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RESULTS = (
     *("checkpoints", "metrics.csv", "curves.png", "detections.json", "pictures.jpg"),
-    "black_box.pt",
+    *("black_box.pt", "console.log"),
 )
 """what a run may leave in its folder"""
 
