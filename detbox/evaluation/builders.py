@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
-from detbox.ranges import Share, Whole
+from detbox.ranges import Count, Share, Whole
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
     from detbox.evaluation.pictures import ContactSheet
+    from detbox.evaluation.stability import MatchingStability
 
 
 @register_callback("evaluation", Stage.EVALUATION)
@@ -31,6 +32,19 @@ def evaluation(context: RunContext, *, nms: bool = True) -> list[Callback]:
     first = CocoEvaluation(evaluator(), context.folder, context.figures)
     others = context.beside.items()
     return [first, *(BesideEvaluation(evaluator(), name, judged) for name, judged in others)]
+
+
+@register_callback("matching", Stage.EVALUATION)
+def matching(context: RunContext, *, count: Count = 64) -> list[MatchingStability]:
+    """How many targets of the same validation pictures change the query that they are matched to.
+
+    Args:
+        context: of a training run; an evaluation has nothing to compare with.
+        count: of pictures, evenly from the validation split.
+    """
+    from detbox.evaluation.stability import MatchingStability, spread
+
+    return [MatchingStability(spread(context.truth, count))] if context.training else []
 
 
 @register_callback("pictures", Stage.DISPLAY)
