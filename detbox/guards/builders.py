@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detbox.callbacks import RunContext, Stage, register_callback
-from detbox.ranges import Whole
+from detbox.ranges import Count, Whole
 
 if TYPE_CHECKING:
     from detbox.guards.black_box import BlackBox
+    from detbox.guards.warnings import Warnings
 
 
 @register_callback("black_box", Stage.STEP)
@@ -22,3 +23,16 @@ def black_box(context: RunContext, *, skip: Whole = 0) -> list[BlackBox]:
     from detbox.guards.black_box import BlackBox
 
     return [BlackBox(context.folder, skip)] if context.training else []
+
+
+@register_callback("warnings", Stage.STEP)
+def warnings(context: RunContext, *, after: Count = 500) -> list[Warnings]:
+    """What looks wrong in the loss, the scores, the labels or the rate is said once.
+
+    Args:
+        context: of a training run.
+        after: steps at the full learning rate after which scores and class term are judged.
+    """
+    from detbox.guards.warnings import Warnings
+
+    return [Warnings(after)] if context.training else []
