@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import lightning.pytorch as pl
 
@@ -33,7 +33,7 @@ class Graph(NamedTuple):
     curves: tuple[str, ...]
     """figures, or with `*` at the end the beginning of some"""
     logarithmic: bool = False
-    free: str = "upper right"
+    free: Literal["upper right", "lower right"] = "upper right"
     """corner where the curves are not, for their names"""
 
 
@@ -103,13 +103,13 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 7.5), dpi=100)
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     margins = {"left": 0.07, "right": 0.985, "top": 0.95, "bottom": 0.07, "hspace": 0.25}
     axes = figure.subplots(2, 2, gridspec_kw=margins)
     for graph, each in zip(GRAPHS, axes.flat, strict=True):
         _plot(graph, lines, each)
     partial = path.with_name(f"{path.name}.tmp")
-    canvas.print_png(partial)
+    figure.savefig(partial, format="png")
     os.replace(partial, path)
 
 
