@@ -1,4 +1,4 @@
-"""Where figures go: a CSV file always, W&B by `logger=wandb`, imported when it is asked for."""
+"""Where figures go: a CSV file always, W&B or TensorBoard where it is asked for, imported then."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def build_loggers(
     """The loggers that `settings["name"]` names, the CSV file first.
 
     Args:
-        settings: `name` and the keyword-only parameters of `csv` or `wandb`.
+        settings: `name` and the keyword-only parameters of that logger.
         folder: of the run.
         config: the resolved configuration as plain containers; every logger keeps it.
 
@@ -104,6 +104,21 @@ def wandb(
     metrics = _metrics_file(folder, config)
     run.catch_up(metrics.before)
     return [metrics, run]
+
+
+@LOGGERS.register("tensorboard")
+def tensorboard(folder: Path, config: Mapping[str, Any]) -> list[Logger]:
+    """The CSV file and TensorBoard's event files, which a run that goes on adds to.
+
+    Raises:
+        MachineError: TensorBoard is not installed.
+    """
+    from detbox.tracking.event_files import EventFiles
+
+    metrics = _metrics_file(folder, config)
+    events = EventFiles(folder, metrics.resumed_at, metrics.before)
+    events.log_hyperparams(dict(config))
+    return [metrics, events]
 
 
 def _metrics_file(folder: Path, config: Mapping[str, Any]) -> MetricsFile:

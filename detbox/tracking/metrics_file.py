@@ -34,6 +34,7 @@ class MetricsFile(CSVLogger):
     def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
         super().__init__(folder, name="", version="")
         path = folder / "metrics.csv"
+        self.resumed_at = resumed_at
         self.before = [] if resumed_at is None else _kept(path, resumed_at)
         """rows of steps that are not done again"""
         # The last step is done, the validation behind it perhaps not, though its row may be there.
