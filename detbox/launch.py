@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from detbox.commands.arguments import readable
 from detbox.commands.grammar import check_grammar, flags_first, with_multirun
 from detbox.commands.overrides import typed
+from detbox.commands.resuming import going_on_in
 from detbox.commands.table import COMMANDS, bound, takes_data_of_ckpt, works_in_place
 from detbox.console.lines import quiet
 from detbox.console.record import recorded
@@ -31,7 +32,8 @@ from detbox.messages import printable
 from detbox.outranking import outranked
 from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.ranks import layout, rank
-from detbox.run_folder import check_given, going_on, held, tidied
+from detbox.requeueing import check_launcher, requeued
+from detbox.run_folder import MULTIRUN, check_given, going_on, held, tidied
 from detbox.runfile import RunCheckpoint
 from detbox.stopping import REQUESTS, Stopped
 
@@ -70,7 +72,10 @@ def _compose_and_run(name: str) -> None:
     try:
         sys.argv[1:] = readable(name, with_multirun(name, sys.argv[1:]))
         check_grammar(sys.argv[1:])
-        sys.argv[1:] += going_on(name, typed(sys.argv[1:]))
+        sweeps = not MULTIRUN.isdisjoint(sys.argv)
+        sys.argv[1:] += going_on(name, typed(sys.argv[1:]), sweeps)
+        if sweeps:
+            check_launcher(typed(sys.argv[1:]))
         check_given(name, typed(sys.argv[1:]))
         if takes_data_of_ckpt(name):
             sys.argv[1:] = _with_data_of_checkpoint(sys.argv[1:])
@@ -97,10 +102,12 @@ def _job(name: str) -> Callable[[DictConfig], Any]:
     def job(cfg: DictConfig) -> Any:
         quiet()  # again: a launcher may have started this process
         load_plugins(cfg.get(SETTING) or ())
-        with _one_message():
+        with requeued(), _one_message():
             if "trainer" in cfg:
                 _refuse_nested_launch(cfg.trainer)
             _refuse_torchrun(name, "trainer" in cfg)
+            if _is_multirun():
+                cfg = going_on_in(_folder(), cfg)
             with held(_folder()), _recorded(name), _watched():
                 return bound(name, cfg)(_folder())
 
@@ -158,7 +165,8 @@ def _with_data_of_checkpoint(arguments: Sequence[str]) -> list[str]:
 
 def _refuse_nested_launch(trainer: DictConfig) -> None:
     """In a multirun Lightning's child processes would each start the whole sweep again."""
-    if not _is_multirun():
+    by_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+    if not _is_multirun() or (by_slurm and int(os.environ.get("SLURM_NTASKS", 1)) > 1):
         return
     import torch
 
@@ -169,7 +177,8 @@ def _refuse_nested_launch(trainer: DictConfig) -> None:
     if count > 1:
         raise SettingError(
             f"a multirun trains one job at a time on one device, got trainer.devices={chosen} "
-            f"({count} devices); add trainer.devices=1, or start each job as a run of its own"
+            f"({count} devices); add trainer.devices=1, start each job as a run of its own, or by "
+            f"launcher=slurm with hydra.launcher.tasks_per_node={count}"
         )
 
 

@@ -68,10 +68,16 @@ def free_folder(wanted: str) -> str:
     raise AssertionError("numbers do not end")
 
 
-def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
+def going_on(command: str, typed: Mapping[str, Any], sweeps: bool = False) -> list[str]:
     """What `resume=auto` stands for: the checkpoint in the folder of the run, where there is one.
 
-    What the run once started from, `init=` or another run's `ckpt=`, is then left behind.
+    What the run once started from, `init=` or another run's `ckpt=`, is then left behind. The jobs
+    of a sweep look for theirs when they start.
+
+    Args:
+        command: name of it.
+        typed: keys and values of its command line.
+        sweeps: whether it is a multirun.
 
     Raises:
         SettingError: another word than auto, or no folder that stays the same.
@@ -81,10 +87,13 @@ def going_on(command: str, typed: Mapping[str, Any]) -> list[str]:
         return []
     if asked != "auto":
         raise SettingError(f"resume={asked} is none of auto and never; try resume=auto")
-    if "hydra.run.dir" not in typed:
+    key = "hydra.sweep.dir" if sweeps else "hydra.run.dir"
+    if key not in typed:
         raise SettingError(
-            "resume=auto needs a folder that is the same at every start; add hydra.run.dir=FOLDER"
+            f"resume=auto needs a folder that is the same at every start; add {key}=FOLDER"
         )
+    if sweeps:
+        return []
     last = located(str(typed["hydra.run.dir"])) / "checkpoints" / LAST
     if not last.is_file():
         return []
@@ -183,6 +192,9 @@ def _check_run(command: str, typed: Mapping[str, Any], given: str) -> None:
 
 
 def _check_sweep(command: str, typed: Mapping[str, Any], given: str) -> None:
+    draws = not {"search", "hydra/sweeper"}.isdisjoint(typed)
+    if typed.get("resume") == "auto" and not draws:
+        return
     if any(OWN & _names(job) for job in located(given).glob("*/")):
         raise SettingError(
             f"hydra.sweep.dir={given} holds a sweep already, whose jobs {command} would "

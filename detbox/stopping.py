@@ -18,6 +18,8 @@ COPIES = 1.0
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Ctrl-C, the end of a job, a terminal that was closed, Slurm's warning before the end"""
 SIGNALS = tuple(signal.Signals[each] for each in NAMES if each in signal.Signals.__members__)
+OF_SUBMITIT = tuple(each for each in signal.Signals if each.name == "SIGUSR2")
+"""what Slurm sends to all processes of a job before its end, where submitit asked for it"""
 
 
 class Stopped(BaseException):
@@ -52,9 +54,16 @@ class Requests:
         self.noted: int | None = None
         self._noted_at = 0.0
         self._waiting = False
+        self.saving = False
+        """whether somebody asked for a checkpoint, and for no more"""
+        self._stop: tuple[signal.Signals, ...] = SIGNALS
+        self._save: tuple[signal.Signals, ...] = ()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
+        if number in self._save:
+            self.saving = True
+            return
         if self.noted is not None:
             if self._is_copy(number):
                 return
@@ -62,8 +71,8 @@ class Requests:
         self.noted, self._noted_at = number, time.monotonic()
         if not self._waiting:
             raise Stopped(number)
-        line = "stopping after this step; once more to stop at once"
-        print(f"{_called(number)}: {line}", file=sys.stderr, flush=True)
+        again = "" if self._save else "; once more to stop at once"
+        print(f"{_called(number)}: stopping after this step{again}", file=sys.stderr, flush=True)
 
     @contextmanager
     def heard(self) -> Iterator[None]:
@@ -80,7 +89,12 @@ class Requests:
         """Take over the signals, from whoever has them; gives back who had."""
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {number: signal.signal(number, self) for number in SIGNALS if not _ignored(number)}
+        heard = [number for number in (*self._stop, *self._save) if not _ignored(number)]
+        return {number: signal.signal(number, self) for number in heard}
+
+    def schedule(self, stop: signal.Signals, save: signal.Signals) -> None:
+        """Hear these two in place of the usual ones: the process belongs to a scheduler."""
+        self._stop, self._save = (stop,), (save,)
 
     def wait(self, waiting: bool) -> None:
         """Only note signals from now on, or stop at once again."""
@@ -88,6 +102,8 @@ class Requests:
 
     def _is_copy(self, number: int) -> bool:
         """Whether the scheduler, torchrun or both have sent one signal twice."""
+        if self._save:
+            return True
         soon = time.monotonic() - self._noted_at < COPIES
         return "TORCHELASTIC_RUN_ID" in os.environ and number == self.noted and soon
 
@@ -118,7 +134,7 @@ class WorkerSignals:
 
     def __call__(self, _: int) -> None:
         """Take over the signals in a worker."""
-        for number in SIGNALS:
+        for number in (*SIGNALS, *OF_SUBMITIT):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._end)
 

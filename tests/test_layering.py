@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("conversion", "predicting"),
     ("commands",),
     ("run_folder", "usage"),
-    ("crashes",),
+    ("crashes", "requeueing"),
     ("launch",),
     ("cli",),
     ("__main__",),

@@ -30,7 +30,7 @@ from detbox.structures import LabelSpace
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-GUIDES = (README, ROOT / "docs" / "sweeps.md")
+GUIDES = (README, *(ROOT / "docs" / f"{name}.md" for name in ("sweeps", "slurm")))
 """whose commands are composed"""
 STARTS = "python tools/"
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from detbox.data.paths import same_kind, with_companions
 from detbox.messages import literal
-from detbox.runfile import EACH_TIME, TO_RESUME, RunCheckpoint
+from detbox.runfile import EACH_TIME, LAST, TO_RESUME, RunCheckpoint
+
+
+def going_on_in(folder: Path, cfg: DictConfig) -> DictConfig:
+    """The configuration of a job that `resume=auto` lets go on in its own folder.
+
+    Args:
+        folder: of the job.
+        cfg: as composed.
+    """
+    last = folder / "checkpoints" / LAST
+    if cfg.get("resume") != "auto" or not last.is_file():
+        return cfg
+    cfg = cfg.copy()
+    cfg.ckpt, cfg.init = literal(str(last)), None
+    return cfg
 
 
 def settings_of_run(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:

@@ -137,7 +137,11 @@ class LastCheckpoint(Checkpoint):
 
     def _is_due(self) -> bool:
         steps = self.every_n_steps and self._step % self.every_n_steps == 0
-        return bool(steps) or time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        return (
+            bool(steps)
+            or REQUESTS.saving
+            or time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        )
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
         """Whether to save, and the signal to stop for, as any rank has it."""
@@ -153,6 +157,7 @@ class LastCheckpoint(Checkpoint):
         return shared.tolist()
 
     def _save(self, trainer: pl.Trainer) -> None:
+        REQUESTS.saving = False
         self._due, self._saved_at, self._saved_step = False, time.monotonic(), trainer.global_step
         trainer.save_checkpoint(self.path, weights_only=False)
 

@@ -12,7 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich import get_console
 
+from detbox.ranks import rank
 from detbox.tracking.seeds import grouped, print_seeds, write_seeds
 from detbox.tracking.table import Row, print_table, write_csv
 
@@ -45,11 +47,16 @@ class ComparisonTable(Callback):
         self.best = str(config.get("objective") or self.best)
         self.shown = tuple(dict.fromkeys([self.best, *self.shown]))
         atexit.register(self._report)
+        if "submitit" in str(config.hydra.launcher._target_):
+            place = self._folder / ".submitit"
+            get_console().print(
+                f"jobs are with submitit, their output in {place}", markup=False, soft_wrap=True
+            )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Leave the job's result in its folder; runs where the job ran."""
         hydra = HydraConfig.get()
-        if hydra.mode is None or hydra.mode.name != "MULTIRUN":
+        if hydra.mode is None or hydra.mode.name != "MULTIRUN" or rank():
             return
         result = {
             "job": int(hydra.job.num),
