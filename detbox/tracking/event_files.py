@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class EventFiles(Finishing, Logger):
         self._lost = False
         self._is_new = resumed_at is None
         first = max((resumed_at or 0) - 1, 0)
-        self._writer = None if rank_zero_only.rank else _writer(self.folder, first)  # type: ignore[attr-defined]
+        self._writer: Any = None if rank_zero_only.rank else _writer(self.folder, first)  # type: ignore[attr-defined]
         again = [line for line in before if line.step >= first]
         for step, figures in again:
             self.log_metrics(figures, step)
@@ -88,8 +89,10 @@ class EventFiles(Finishing, Logger):
 
     @rank_zero_only
     def finish(self, *, failed: bool = False) -> None:
-        """Close the file."""
-        self._try(lambda writer: writer.close())
+        """Close the file, and end the thread that writes it."""
+        self._try(lambda writer: writer.flush())
+        with suppress(Exception):  # said by now
+            self._writer.close()
 
     def _try(self, act: Callable[[Any], object]) -> None:
         if self._lost:
