@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 SCALARS = (
@@ -69,6 +70,8 @@ class Figures:
     """whether a callback of this run evaluates"""
     last: CocoMetrics | None = None
     """of the last validation, the same on every rank; None before the first"""
+    written: dict[str, list[Path]] = field(default_factory=dict)
+    """by subject, tables and pictures of it that lie in the run folder once the run has ended"""
 
 
 class Result(dict[str, float]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RESULTS = (
     *("checkpoints", "metrics.csv", "curves.png", "detections.json", "pictures.jpg"),
-    *("black_box.pt", "console.log"),
+    *("pr_curves.png", "confusion_matrix.png", "worst", "black_box.pt", "console.log"),
 )
 """what a run may leave in its folder"""
 

@@ -15,23 +15,26 @@ if TYPE_CHECKING:
 
 
 @register_callback("evaluation", Stage.EVALUATION)
-def evaluation(context: RunContext, *, nms: bool = True) -> list[Callback]:
+def evaluation(context: RunContext, *, nms: bool = True, report: bool = True) -> list[Callback]:
     """COCO figures after each validation, and `detections.json` at the end.
 
     Args:
         context: other callbacks may have named there what is to be judged beside the module.
         nms: also `AP50_nms`, which a suppression of duplicates would give; a tenth of the time.
+        report: at the end also curves and a confusion matrix.
     """
     from detbox.evaluation.beside import BesideEvaluation
     from detbox.evaluation.callback import CocoEvaluation
     from detbox.evaluation.coco import CocoEvaluator
+    from detbox.evaluation.report import MistakeReport
 
     def evaluator() -> CocoEvaluator:
         return CocoEvaluator(context.truth, context.label_space, nms=nms)
 
     first = CocoEvaluation(evaluator(), context.folder, context.figures)
     others = context.beside.items()
-    return [first, *(BesideEvaluation(evaluator(), name, judged) for name, judged in others)]
+    last = [MistakeReport(first.evaluator, context.folder, context.figures)] if report else []
+    return [first, *last, *(BesideEvaluation(evaluator(), name, judged) for name, judged in others)]
 
 
 @register_callback("matching", Stage.EVALUATION)

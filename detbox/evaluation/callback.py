@@ -68,7 +68,7 @@ class CocoEvaluation(Callback):
             (self.folder / "detections.json").write_text(text, encoding="utf-8")
 
     def _warn(self, trainer: Trainer, metrics: CocoMetrics) -> None:
-        if trainer.is_global_zero and _is_limited(trainer):
+        if trainer.is_global_zero and is_limited(trainer):
             logger.warning(
                 "limit_val_batches: of this split, %s scored", counted(metrics.images, "image")
             )
@@ -77,11 +77,12 @@ class CocoEvaluation(Callback):
 def score(trainer: Trainer, evaluator: CocoEvaluator) -> CocoMetrics:
     """Gather what all ranks collected, compare it on rank 0, and give all of them the figures."""
     evaluator.gather()
-    seen_only = _is_limited(trainer)
+    seen_only = is_limited(trainer)
     mine = evaluator.compute(seen_only=seen_only) if trainer.is_global_zero else None
     return cast("CocoMetrics", trainer.strategy.broadcast(mine))
 
 
-def _is_limited(trainer: Trainer) -> bool:
+def is_limited(trainer: Trainer) -> bool:
+    """Whether a validation sees a part of the split."""
     limit = trainer.limit_val_batches
     return isinstance(limit, int) or limit < 1.0  # the int 1 is one batch, 1.0 is all

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from detbox.annotations.split import Split
 from detbox.errors import DataError
+from detbox.evaluation.pairing import Found, Truth, found_of, truth_of
 from detbox.evaluation.score import ground_truth, score
 from detbox.figures import CocoMetrics
 from detbox.messages import counted, some
@@ -85,8 +86,15 @@ class CocoEvaluator:
         Args:
             seen_only: count only the images that came; for a run over a part of the data.
         """
-        image_ids = self._detections if seen_only else self._image_ids
-        return score(self._truth, self.results(), sorted(image_ids), nms=self.nms)
+        return score(self._truth, self.results(), self._counted(seen_only), nms=self.nms)
+
+    def columns(self, *, seen_only: bool = False) -> tuple[Found, Truth]:
+        """What was collected, and what there is to find, in arrays."""
+        image_ids, annotations = self._counted(seen_only), self._truth.dataset["annotations"]
+        return found_of(self.results(), image_ids), truth_of(annotations, image_ids)
+
+    def _counted(self, seen_only: bool) -> list[int]:
+        return sorted(self._detections if seen_only else self._image_ids)
 
     @cached_property
     def _truth(self) -> COCO:

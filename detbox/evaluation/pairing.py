@@ -81,8 +81,8 @@ def pair(found: Found, truth: Truth) -> Paired:
     """
     found = _counted(found.at(np.lexsort((found.images, -found.scores))))
     objects = np.full(len(found.scores), FALSE)
-    wanted = _groups(truth.images, truth.categories)
-    for key, own in _groups(found.images, found.categories).items():
+    wanted = groups(truth.images, truth.categories)
+    for key, own in groups(found.images, found.categories).items():
         if (there := wanted.get(key)) is not None:
             boxes, crowd = truth.boxes[there], truth.crowd[there]
             chosen = choose(overlaps(found.boxes[own], boxes, crowd), crowd)
@@ -115,21 +115,21 @@ def overlaps(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.nda
     return shares
 
 
-def _counted(found: Found) -> Found:
-    """Without what comes behind the first hundred of a class in an image; best first, as before."""
-    keep = np.ones(len(found.scores), dtype=bool)
-    for own in _groups(found.images, found.categories).values():
-        keep[own[OFFICIAL:]] = False
-    return found.at(keep)
-
-
-def _groups(images: np.ndarray, categories: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+def groups(images: np.ndarray, categories: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     """Positions by image and category, in their order."""
     order = np.lexsort((categories, images))
     ids = np.stack((images[order], categories[order]), 1)
     starts = np.flatnonzero((ids[1:] != ids[:-1]).any(1)) + 1
     keys = ids[[0, *starts]].tolist() if len(ids) else []
     return {(i, c): own for (i, c), own in zip(keys, np.split(order, starts), strict=False)}
+
+
+def _counted(found: Found) -> Found:
+    """Without what comes behind the first hundred of a class in an image; best first, as before."""
+    keep = np.ones(len(found.scores), dtype=bool)
+    for own in groups(found.images, found.categories).values():
+        keep[own[OFFICIAL:]] = False
+    return found.at(keep)
 
 
 def _ids(entries: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:

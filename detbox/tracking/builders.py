@@ -51,8 +51,10 @@ def dashboard(
     if not any(isinstance(logger, WandbLogger) for logger in context.loggers):
         return []
     from detbox.tracking.dashboard import WandbDashboard
+    from detbox.tracking.wandb_results import WandbResults
 
-    return [WandbDashboard(context.figures, num_images, threshold)]
+    shown = WandbDashboard(context.figures, num_images, threshold)
+    return [shown, WandbResults(context.figures)]
 
 
 @register_callback("curves", Stage.DISPLAY)
