@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import detbox
 import detbox.build  # registers the models
+from detbox.engine.unused import freeze_unused
 from detbox.errors import SettingError
 from detbox.registry import MODELS, TRAINERS
 from detbox.run_folder import new_folder
@@ -28,6 +29,7 @@ from detbox.stopping import Requests
 from detbox.structures import ImageBatch, Targets
 
 TWO = (*TINY, "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=1")
+HRNET = ("backbone=timm", "backbone.model=hrnet_w18_small")
 LAUNCHERS = {
     "torchrun": lambda rank: {
         **{"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
@@ -96,9 +98,12 @@ def _two_steps_of_every_model(rank: int, store: Path) -> None:
     pixels = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
     images = ImageBatch(pixels, torch.zeros(2, 64, 64, dtype=torch.bool))
     assert len(MODELS.names()) > 8
-    for name in MODELS.names():
-        cfg = detbox.compose(f"model={name}", *_small(name))
-        detector = DistributedDataParallel(detbox.build_detector(cfg, 4))
+    cases = [(name, _small(name)) for name in MODELS.names()]
+    for name, settings in [*cases, ("dino", (*_small("dino"), *HRNET))]:
+        cfg = detbox.compose(f"model={name}", *settings)
+        single = detbox.build_detector(cfg, 4)
+        assert bool(freeze_unused(single)) == ("backbone=timm" in settings)
+        detector = DistributedDataParallel(single)
         criterion = detbox.build_criterion(cfg)
         for _ in range(2):
             criterion(detector(images, targets), targets).total.backward()

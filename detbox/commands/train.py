@@ -60,6 +60,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     """
     import lightning.pytorch as pl
 
+    from detbox.engine.unused import freeze_unused
+
     if cfg.ckpt is not None and (keys := typed_keys()):
         cfg = settings_of_run(cfg, keys)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
@@ -78,6 +80,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
     changed = _give_weights(module, cfg, data, folder)
+    if frozen := freeze_unused(module.detector):
+        rank_zero_only(say)(frozen)
     context = context_of(cfg, data, folder, data.label_space, training=True)
     trainer = trainer_of(cfg, context)
     resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
