@@ -54,5 +54,6 @@ def block_of(parameter: str) -> str:
 
 def _norm(norms: list[Tensor]) -> Tensor:
     """Of what the parts of a vector have as norms."""
-    first = norms[0]
-    return torch.linalg.vector_norm(torch.stack([each.to(first.device) for each in norms]))
+    stacked = torch.stack([each.to(norms[0].device) for each in norms])
+    whole: Tensor = torch.linalg.vector_norm(stacked)
+    return whole

@@ -26,7 +26,11 @@ def test_the_norms_of_the_parts_make_up_that_of_all() -> None:
     total = get_total_norm([each.grad for each in trained if each.grad is not None])
     torch.testing.assert_close(norms["train/grad_norm"], total)
     torch.testing.assert_close(torch.stack(list(parts.values())).norm(), total)
-    neck = [each.grad for each in module.detector.neck.parameters() if each.grad is not None]
+    neck = [
+        each.grad
+        for each in module.get_submodule("detector.neck").parameters()
+        if each.grad is not None
+    ]
     torch.testing.assert_close(parts["neck"], get_total_norm(neck))
 
 
