@@ -23,6 +23,7 @@ LINES = (
     "Initializing distributed: GLOBAL_RANK",
     f"{'-' * 100}\ndistributed_backend=",
     "You are using a CUDA device",
+    "SLURM auto-requeueing enabled",
     "Using bfloat16 Automatic Mixed Precision",
     "Using 16bit Automatic Mixed Precision",
     "Loading `train_dataloader` to estimate",
