@@ -21,6 +21,7 @@ import detbox.losses
 import detbox.matchers
 import detbox.models
 import detbox.necks
+import detbox.planning
 import detbox.tracking.builders
 import detbox.tracking.loggers  # noqa: F401
 from detbox.backbones.weights import load_pretrained
@@ -44,6 +45,7 @@ from detbox.registry import (
     NECKS,
     OPTIMIZERS,
     PAIR_WEIGHTS,
+    PLANS,
     POSTPROCESSES,
     SCHEDULES,
     TRAINERS,
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
 
 SECTIONS = (
     *(BACKBONES, NECKS, MODELS, MATCHERS, POSTPROCESSES),
-    *(DATA, OPTIMIZERS, SCHEDULES, TRAINERS, LOGGERS),
+    *(DATA, PLANS, OPTIMIZERS, SCHEDULES, TRAINERS, LOGGERS),
 )
 """kinds of parts that a configuration names in a section of their own"""
 

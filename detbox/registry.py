@@ -267,6 +267,7 @@ SCHEDULES = Registry("schedule")
 TRAINERS = Registry("trainer")
 LOGGERS = Registry("logger")
 FORMATS = Registry("format")
+PLANS = Registry("plan")
 AUGMENTATIONS = Registry("augmentation", "data.augment, {name}: ")
 
 __all__ = [
@@ -282,6 +283,7 @@ __all__ = [
     "NECKS",
     "OPTIMIZERS",
     "PAIR_WEIGHTS",
+    "PLANS",
     "POSTPROCESSES",
     "SCHEDULES",
     "TRAINERS",

@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("outranking",),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
-    ("callbacks",),
+    ("callbacks", "planning"),
     ("ops",),
     ("layers",),
     ("backbones", "necks", "matchers", "losses"),

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from detbox import ops
 from detbox.build import (
     build_data,
+    build_dataset,
     build_module,
     check_settings,
     load_backbone,
@@ -30,6 +31,7 @@ from detbox.data.sampling import training_steps
 from detbox.errors import SettingError
 from detbox.figures import SCALARS, Result
 from detbox.messages import counted, literal, near
+from detbox.planning import Facts, chosen_settings, with_choices
 from detbox.plugins import load_plugins
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 from detbox.tracking.loggers import close_loggers
@@ -77,6 +79,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     if cfg.recipe is not None:
         rank_zero_only(say)(f"recipe {cfg.recipe}")
     data = build_data(cfg)
+    cfg = fitted_to(data, cfg)
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
     changed = _give_weights(module, cfg, data, folder)
@@ -103,6 +106,22 @@ def settled(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     cfg.data.update({key: literal(path) for key, path in absolute(cfg.data).items()})
     cfg.plugins = load_plugins(plugins_of(cfg))
+    return cfg
+
+
+def fitted_to(data: DataModule, cfg: DictConfig) -> DictConfig:
+    """With what the plan takes from the training pictures; a run that goes on keeps its own."""
+    if cfg.get("plan") is None or data.training_split is None:
+        return cfg
+    run = None if cfg.ckpt is None else RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
+    facts = Facts.of(data.training_split)
+    chosen = chosen_settings(cfg, facts, typed_keys(), run)
+    if run is None:
+        rank_zero_only(say)(f"plan {cfg.plan.name}, from {facts}:")
+        for choice in chosen:
+            rank_zero_only(say)(f"  {choice}")
+    cfg = with_choices(cfg, chosen)
+    data.dataset = build_dataset(cfg)
     return cfg
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import detbox.annotations  # registers the formats
+import detbox.data.mosaic
 import detbox.data.steps  # noqa: F401 and the steps
 from detbox.data.builders import folder, shapes
 from detbox.data.dataset import DataSet, Loading

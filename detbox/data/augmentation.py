@@ -24,17 +24,23 @@ SIDES = "short_sides"
 """setting of the steps that resize"""
 
 RandomKey = tuple[int, int, int]
+Another = Callable[[np.random.Generator], View]
+"""gives a picture of the split, as large as its file"""
 
 
 class _Step(NamedTuple):
     name: str
-    apply: Callable[[View, np.random.Generator], View]
+    apply: Callable[..., View]
+    looks_around: bool
+    """takes `Another` as well"""
     stream: tuple[int, ...]
     """equal: the next draws of the same generator"""
 
 
 class Augmentation:
     """Steps, each with a random stream of its own: a new one leaves the draws of the others alone.
+
+    A step is a function of a view and a generator, and of `Another` if it takes a third argument.
 
     Args:
         steps: names, or mappings with a `name` and the step's settings, in order.
@@ -55,13 +61,16 @@ class Augmentation:
         # Steps refuse settings themselves, so that is tried before a training begins.
         self(view(grey, torch.zeros(1, dtype=torch.int64), torch.full((1, 4), 0.5)), (0, 0, 0))
 
-    def __call__(self, view: View, key: RandomKey) -> View:
-        """The picture of (seed, epoch, index)."""
+    def __call__(self, view: View, key: RandomKey, another: Another | None = None) -> View:
+        """The picture of (seed, epoch, index), of itself and others; None: as if it were alone."""
+        alone = view
+        others: Another = another or (lambda _: alone)
         streams: dict[tuple[int, ...], np.random.Generator] = {}
         for step in self._steps:
             if step.stream not in streams:
                 streams[step.stream] = np.random.default_rng((*key, AUGMENT, *step.stream))
-            view = step.apply(view, streams[step.stream])
+            more = (others,) if step.looks_around else ()
+            view = step.apply(view, streams[step.stream], *more)
         return view
 
 
@@ -87,4 +96,9 @@ def _steps(steps: Sequence[Any], known: Mapping[str, Mapping[str, Any]]) -> Iter
         apply = AUGMENTATIONS.bind_typed({**known.get(name, {}), **settings})
         own = () if name in FIRST else (crc32(name.encode()), names.count(name))
         names.append(name)
-        yield _Step(name, apply, own)
+        yield _Step(name, apply, _looks_around(apply), own)
+
+
+def _looks_around(step: Callable[..., View]) -> bool:
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return sum(each.kind is positional for each in inspect.signature(step).parameters.values()) > 2

@@ -45,6 +45,11 @@ class DataModule(pl.LightningDataModule):
         self._accumulated = 1
 
     @cached_property
+    def training_split(self) -> Split | None:
+        """As it is read, before anything depends on how its pictures are shown."""
+        return _told(self.dataset.read("train"))
+
+    @cached_property
     def train(self) -> Split:
         """The training split; its augmentation is tried first."""
         return self._training.split
@@ -63,7 +68,7 @@ class DataModule(pl.LightningDataModule):
         Raises:
             ValueError: a split has no boxes, or validation has a class that training lacks.
         """
-        if self._training_split is None:
+        if self.training_split is None:
             return self.val.label_space
         _require_boxes(self.train)
         if self._validation is not None:
@@ -125,12 +130,8 @@ class DataModule(pl.LightningDataModule):
     @cached_property
     def _training(self) -> TrainingSet:
         augmentation = self.dataset.augmentation()
-        split = _present("train", self._training_split, self.dataset.advice)
+        split = _present("train", self.training_split, self.dataset.advice)
         return TrainingSet(split, augmentation, self.seed, self.dataset.reading)
-
-    @cached_property
-    def _training_split(self) -> Split | None:
-        return _told(self.dataset.read("train"))
 
     @cached_property
     def _validation(self) -> Split | None:

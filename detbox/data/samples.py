@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -72,13 +73,19 @@ class TrainingSet(Dataset[Sample]):
                 index = int(replacements.integers(self.split.num_images))
                 continue
             view = transforms.view(picture.pixels, *self.split.objects(index))
-            view = self.augmentation(view, (self.seed, epoch, index))
+            view = self.augmentation(view, (self.seed, epoch, index), self._another)
             troubles.extend((trouble, self.split.names[index]) for trouble in picture.troubles)
             return _sample(self.split, index, view, troubles)
-        raise DataError(
-            f"{ATTEMPTS} images in a row are unreadable in {self.split.folder} "
-            f"(last: {troubles[-1][1]}); restore the files"
-        )
+        raise DataError(_unreadable(self.split, troubles[-1][1]))
+
+    def _another(self, random: np.random.Generator) -> transforms.View:
+        """A picture for a step that looks at several; what cannot be read is passed over."""
+        for _ in range(ATTEMPTS):
+            index = int(random.integers(self.split.num_images))
+            with suppress(UnreadableImageError):
+                picture = decode(self.split.path(index), self.split.size(index), self.reading)
+                return transforms.view(picture.pixels, *self.split.objects(index))
+        raise DataError(_unreadable(self.split, self.split.names[index]))
 
 
 class EvaluationSet(Dataset[Sample]):
@@ -105,6 +112,13 @@ class EvaluationSet(Dataset[Sample]):
         view = transforms.view(picture.pixels, *self.split.objects(index))
         troubles = [(trouble, self.split.names[index]) for trouble in picture.troubles]
         return _sample(self.split, index, self.display.fit(view, picture.size), troubles)
+
+
+def _unreadable(split: Split, last: str) -> str:
+    return (
+        f"{ATTEMPTS} images in a row are unreadable in {split.folder} (last: {last}); restore the "
+        "files"
+    )
 
 
 def _sample(

@@ -61,7 +61,8 @@ def lightning(
             else 32-true. Boxes, matching and losses are in float32 at least.
         gradient_clip_val: largest norm of the whole gradient; None: not clipped.
         accumulate_grad_batches: batches per optimizer step.
-        check_val_every_n_epoch: epochs from one evaluation to the next.
+        check_val_every_n_epoch: epochs from one evaluation to the next, of which the last
+            epoch always has one.
         limit_train_batches: batches per epoch, or a share below 1.
         limit_val_batches: batches per evaluation, or a share below 1.
         log_every_n_steps: steps from one record to the next.

@@ -35,6 +35,11 @@ class CocoEvaluation(Callback):
         self.figures = figures
         figures.promised = True
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Have the last epoch judged as well, which `check_val_every_n_epoch` may leave out."""
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the previous epoch."""
         self.evaluator.reset()

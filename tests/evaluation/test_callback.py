@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from detbox.annotations import Source, read_coco
@@ -102,6 +102,14 @@ def test_other_weights_are_judged_in_the_same_validation(
     }
 
 
+def test_the_last_epoch_is_judged_though_it_is_no_multiple(tmp_path: Path) -> None:
+    judged: list[int] = []
+    every = LambdaCallback(on_validation_end=lambda t, _: judged.append(t.current_epoch))
+    settings = {"max_epochs": 5, "check_val_every_n_epoch": 2, "num_sanity_val_steps": 0}
+    trainer(tmp_path, callback(tmp_path), every, **settings).fit(Guesser(), loader(), loader())
+    assert judged == [1, 3, 4]
+
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 
 
@@ -137,7 +145,8 @@ def test_a_sanity_check_logs_nothing(tmp_path: Path) -> None:
     evaluation = callback(tmp_path)
     run = trainer(tmp_path, evaluation, enable_checkpointing=False, max_epochs=0)
     run.fit(Guesser(), loader(), loader())
-    run = trainer(tmp_path, evaluation, enable_checkpointing=False, check_val_every_n_epoch=9)
+    endless = {"max_epochs": -1, "max_steps": 1, "check_val_every_n_epoch": 9}
+    run = trainer(tmp_path, evaluation, enable_checkpointing=False, **endless)
     run.fit(Guesser(), loader(), loader())
     assert evaluation.figures.last is None
     assert not run.callback_metrics

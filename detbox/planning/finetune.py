@@ -1,0 +1,71 @@
+"""Length, sizes and queries of a training on some dozens to some thousands of pictures."""
+
+from __future__ import annotations
+
+import math
+
+from omegaconf import DictConfig
+
+from detbox.messages import counted
+from detbox.planning.facts import Choice, Facts
+from detbox.ranges import Count, Positive
+from detbox.registry import PLANS
+
+
+@PLANS.register("finetune")
+def finetune(
+    facts: Facts,
+    cfg: DictConfig,
+    *,
+    steps: Count = 1500,
+    least_epochs: Count = 12,
+    validations: Count = 6,
+    object_pixels: Positive = 12.0,
+    short_sides: tuple[Count, ...] = (192, 224, 256, 320, 384, 448, 512, 640, 800),
+) -> list[Choice]:
+    """Choose how long to train, how often to validate, the sizes of pictures, and the queries.
+
+    Args:
+        facts: of the training split.
+        cfg: with what was typed, which is kept and counted with.
+        steps: of the optimizer, at least.
+        least_epochs: of many pictures, which make more steps.
+        validations: in the course of the training.
+        object_pixels: side that a small object shall have in the resized picture, in pixels; more
+            pixels than the file has show nothing more.
+        short_sides: to choose from.
+    """
+    step = cfg.data.total_batch or cfg.data.batch_size * cfg.trainer.accumulate_grad_batches
+    per_epoch = max(1, facts.images // step)
+    epochs = max(least_epochs, math.ceil(steps / per_epoch))
+    short = _short_side(facts, object_pixels, short_sides)
+    fullest = f"{facts.most} boxes in the fullest image"
+    small = f"a small object is then {facts.small * short:.0f} pixels wide"
+    return [
+        Choice("trainer.max_epochs", epochs, f"{epochs * per_epoch} steps of {step} pictures"),
+        *_validated(epochs, validations),
+        Choice("data.eval_size", short, small),
+        Choice("data.train_sizes", [short], "as evaluated"),
+        Choice("data.max_size", 5 * short // 3, "for pictures up to 5:3"),
+        Choice("model.num_queries", _queries(facts, cfg), fullest),
+        Choice("model.num_denoising", max(50, facts.most), fullest),
+    ]
+
+
+def _validated(epochs: int, validations: int) -> list[Choice]:
+    every = max(1, epochs // validations)
+    reason = f"{counted(epochs // every, 'validation')} in all"
+    return [Choice("trainer.check_val_every_n_epoch", every, reason)]
+
+
+def _short_side(facts: Facts, object_pixels: float, short_sides: tuple[int, ...]) -> int:
+    """The least that shows small objects well enough, or the first that shows all of the files."""
+    wanted = min(object_pixels / max(facts.small, 1e-6), facts.short)
+    ordered = sorted(short_sides)
+    return next((side for side in ordered if side >= wanted), ordered[-1])
+
+
+def _queries(facts: Facts, cfg: DictConfig) -> int:
+    """Twice the objects of the fullest image; no fewer than weights to start from may have."""
+    least = 100 if cfg.init is None else cfg.model.get("num_queries", 100)
+    return max(least, min(900, 50 * math.ceil(2 * facts.most / 50)))
