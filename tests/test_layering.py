@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "detbox"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "messages", "figures", "foreign", "stopping", "completion"),
+    ("errors", "messages", "figures", "foreign", "machine", "stopping", "completion"),
     ("ranges", "ranks"),
     ("plugins", "places"),
     ("outranking",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from detbox.data.samples import Sample
 from detbox.data.sampling import EpochBatches
 from detbox.data.troubles import FileTroubles
+from detbox.machine import available_cores
 from detbox.padding import stacked
 from detbox.stopping import WorkerSignals
 from detbox.structures import Batch, ImageBatch, StepObjects, Targets
@@ -50,7 +50,7 @@ class Loader:
         self._accumulated = accumulated
         self.batch_sampler = sampler  # Lightning looks here for shuffled validation
         self._troubles = FileTroubles(split)
-        workers = min(workers, available_cores())
+        workers = self.num_workers = min(workers, available_cores())
         self._loader: DataLoader[Sample] = DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -91,13 +91,6 @@ class Loader:
         epochs, start = divmod(start, len(self))
         self.sampler.set_epoch(state["epoch"] + epochs)
         self.sampler.start = self.sampler.yielded = start
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def collate(samples: list[Sample]) -> Batch:

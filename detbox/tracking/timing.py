@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,8 +11,11 @@ from torch.utils.hooks import RemovableHandle
 
 from detbox.tracking.clocks import StepClock, clock_of
 from detbox.tracking.steps import is_logged
+from detbox.tracking.waiting import LONG, Waiting, verdict
 
 PARTS = ("data", "forward", "loss", "backward_step")
+
+log = logging.getLogger(__name__)
 
 
 class StepTimer(pl.Callback):
@@ -20,8 +24,11 @@ class StepTimer(pl.Callback):
     A step runs from the end of the previous one to its own end and is cut at the detector's call,
     the criterion's call and the criterion's return, so the parts add up to the step:
     `time/data` (waiting for the loader, transfer), `time/forward`, `time/loss` (matching and
-    losses), `time/backward_step` (backward, clipping, optimizer), and `time/images_per_second`
-    over all ranks.
+    losses), `time/backward_step` (backward, clipping, optimizer). Beside them there is the first
+    part's share of the whole, `time/data_share`, and `time/images_per_second` over all ranks.
+
+    A line behind an epoch says whether the run waited for its data; where it does not, the first
+    such epoch alone has one. The first step of a fit, in which workers start, does not count.
 
     On CUDA the cuts are events on the current stream: they measure the device's timeline, where
     data is what the device waits for, and the host waits for them on logging steps only. Elsewhere
@@ -34,11 +41,15 @@ class StepTimer(pl.Callback):
         self._handles: list[RemovableHandle] = []
         self._stamps: list[Any] = []
         self._steps: list[list[Any]] = []
+        self._seconds: list[list[float]] = []
         self._images = 0
+        self._waiting = Waiting()
+        self._waits: bool | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hook the detector and the criterion."""
         self._clock = clock_of(trainer.strategy.root_device)
+        self._waiting = Waiting(skipped=1)
         detector = pl_module.get_submodule("detector")
         criterion = pl_module.get_submodule("criterion")
         self._handles = [
@@ -72,10 +83,20 @@ class StepTimer(pl.Callback):
         if len(self._stamps) == len(PARTS) + 1:
             self._steps.append(self._stamps)
             self._images += len(batch.image_ids) * trainer.world_size
-        if self._steps and is_logged(trainer, trainer.global_step):
+        if (self._steps or self._seconds) and is_logged(trainer, trainer.global_step):
             pl_module.log_dict(self._summary())
-            self._steps, self._images = [], 0
+            self._seconds, self._images = [], 0
         self._stamps = [self._clock.now()]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say whether the run waits for its data."""
+        self._read()
+        share, self._waiting = self._waiting.share, Waiting()
+        if share is None or (share < LONG and self._waits is False):
+            return
+        self._waits = share >= LONG
+        workers = getattr(trainer.train_dataloader, "num_workers", None)
+        log.info("%s", verdict(share, workers, trainer.num_devices))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the hooks."""
@@ -97,8 +118,17 @@ class StepTimer(pl.Callback):
         if len(self._stamps) == position:
             self._stamps.append(self._clock.now())
 
+    def _read(self) -> None:
+        """Turn stamps into seconds; the host waits for the device."""
+        for stamps in self._steps:
+            self._seconds.append(self._clock.seconds(stamps))
+            self._waiting.add(self._seconds[-1])
+        self._steps = []
+
     def _summary(self) -> dict[str, float]:
-        seconds = [self._clock.seconds(stamps) for stamps in self._steps]
-        sums = [sum(column) for column in zip(*seconds, strict=True)]
-        means = {f"time/{p}": s / len(seconds) for p, s in zip(PARTS, sums, strict=True)}
-        return {**means, "time/images_per_second": self._images / max(sum(sums), 1e-9)}
+        self._read()
+        sums = [sum(column) for column in zip(*self._seconds, strict=True)]
+        means = {f"time/{p}": s / len(self._seconds) for p, s in zip(PARTS, sums, strict=True)}
+        whole = max(sum(sums), 1e-9)
+        share = {"time/data_share": sums[0] / whole}
+        return {**means, **share, "time/images_per_second": self._images / whole}

@@ -57,7 +57,7 @@ def test_without_key_the_run_is_offline_and_nobody_is_asked(
 
 def test_console_shows_only_lines_of_detbox(offline: tuple[OfflineRun, Path, str]) -> None:
     _, _, output = offline
-    known = ("W&B: ", "epoch ", "finish ")
+    known = ("W&B: ", "epoch ", "finish ", "compute-bound: ", "data-bound: ")
     assert [line for line in output.splitlines() if not line.startswith(known)] == []
 
 

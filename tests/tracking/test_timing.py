@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from training_toys import ToyModule, batch, loader, trainer
 
 from detbox.console.lines import quiet
 from detbox.structures import Batch
+from detbox.tracking import timing, waiting
 from detbox.tracking.gradients import GradientNorm
 from detbox.tracking.timing import PARTS, StepTimer
 
@@ -40,6 +42,7 @@ def test_parts_of_a_step_are_told_apart_and_add_up(tmp_path: Path) -> None:
     assert LOSS <= times["time/loss"] < LOSS + SLACK
     step = sum(times[f"time/{part}"] for part in PARTS)
     assert FORWARD + LOSS < step <= passed / 4
+    assert times["time/data_share"] == pytest.approx(times["time/data"] / step, rel=1e-4)
     assert times["time/images_per_second"] == pytest.approx(2 / step, rel=1e-4)
 
 
@@ -75,6 +78,43 @@ def test_gradient_norm_is_the_one_before_clipping(tmp_path: Path) -> None:
     share = batch().images.pixels.float().mean() / 255  # d loss / d weight is 8 * share, twice
     norm = torch.full((2,), 8 * float(share)).norm()
     assert float(fit.callback_metrics["train/grad_norm"]) == pytest.approx(float(norm), rel=1e-5)
+
+
+class Clock:
+    """Stamps that are what the test wants them to be."""
+
+    def now(self) -> float:
+        return 0.0
+
+    def seconds(self, stamps: list[float]) -> list[float]:
+        return stamps
+
+
+def test_an_epoch_that_waited_says_so_and_others_only_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps' seconds are given, two steps an epoch, of which the very first does not count."""
+    quiet()
+    data = iter([9.0, 0.2, 0.1, 0.1, 0.9, 0.7, 0.0, 0.0, 0.1, 0.1])
+    monkeypatch.setattr(timing, "clock_of", lambda _: Clock())
+    monkeypatch.setattr(Clock, "seconds", lambda *_: [next(data), 0.3, 0.3, 0.2])
+    monkeypatch.setattr(waiting, "available_cores", lambda: 8)
+    fit = trainer(tmp_path, callbacks=[StepTimer()], max_epochs=5, log_every_n_steps=3)
+    with caplog.at_level(logging.INFO, "detbox"):
+        fit.fit(ToyModule(), loader(2), loader(1))
+    told = [each.getMessage() for each in caplog.records if "bound" in each.getMessage()]
+    assert told == [
+        "compute-bound: 20% of a step waits for data",
+        "data-bound: 50% of a step waits for data; try data.workers=8 (now 0)",
+        "compute-bound: 0% of a step waits for data",
+    ]
+
+
+def test_advice_depends_on_the_cores_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "available_cores", lambda: 8)
+    assert waiting.verdict(0.5, 2, per_machine=2).endswith("try data.workers=4 (now 2)")
+    for workers, loaders in ((8, 1), (4, 2), (None, 1), (1, 16)):
+        assert "every core loads already" in waiting.verdict(0.25, workers, loaders)
 
 
 @pytest.mark.gpu
