@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from detbox.tracking.curves import CurvesFile
     from detbox.tracking.gradients import GradientNorm
+    from detbox.tracking.load import SystemLoad
     from detbox.tracking.terms import TermsLogger
     from detbox.tracking.timing import StepTimer
 
@@ -39,6 +40,14 @@ def rates(context: RunContext) -> list[LearningRateMonitor]:
     from lightning.pytorch.callbacks import LearningRateMonitor
 
     return [LearningRateMonitor("step")] if context.loggers else []
+
+
+@register_callback("system_load", Stage.STEP)
+def system_load(context: RunContext) -> list[SystemLoad]:
+    """How busy the cores are, and what memory is taken and left."""
+    from detbox.tracking.load import SystemLoad
+
+    return [SystemLoad()] if context.loggers else []
 
 
 @register_callback("dashboard", Stage.DISPLAY)
