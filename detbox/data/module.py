@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
 
 from detbox.annotations.split import Split
 from detbox.data.dataset import DataSet
@@ -124,8 +126,15 @@ class DataModule(pl.LightningDataModule):
         rank, world_size = self._place()
         loading = self.dataset.loading
         batches = evaluation_batches(self.val.num_images, loading.eval_batch_size, rank, world_size)
-        dataset = EvaluationSet(self.val, self.dataset.display, self.dataset.reading)
-        return Loader(dataset, EpochBatches(lambda _: batches), loading.workers, "val")
+        return Loader(self._evaluation, EpochBatches(lambda _: batches), loading.workers, "val")
+
+    def pictures(self, indices: Sequence[int]) -> Iterator[Tensor]:
+        """Validation pictures as evaluation shows them, (3, h, w) uint8, read one by one."""
+        return (self._evaluation[0, index].pixels for index in indices)
+
+    @property
+    def _evaluation(self) -> EvaluationSet:
+        return EvaluationSet(self.val, self.dataset.display, self.dataset.reading)
 
     @cached_property
     def _training(self) -> TrainingSet:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 @register_callback("evaluation", Stage.EVALUATION)
-def evaluation(context: RunContext, *, nms: bool = True, report: bool = True) -> list[Callback]:
+def evaluation(
+    context: RunContext, *, nms: bool = True, report: bool = True, worst: Whole = 12
+) -> list[Callback]:
     """COCO figures after each validation, and `detections.json` at the end.
 
     Args:
         context: other callbacks may have named there what is to be judged beside the module.
         nms: also `AP50_nms`, which a suppression of duplicates would give; a tenth of the time.
-        report: at the end also curves and a confusion matrix.
+        report: at the end also curves, a confusion matrix and the worst pictures.
+        worst: how many of those.
     """
     from detbox.evaluation.beside import BesideEvaluation
     from detbox.evaluation.callback import CocoEvaluation
@@ -33,7 +36,8 @@ def evaluation(context: RunContext, *, nms: bool = True, report: bool = True) ->
 
     first = CocoEvaluation(evaluator(), context.folder, context.figures)
     others = context.beside.items()
-    last = [MistakeReport(first.evaluator, context.folder, context.figures)] if report else []
+    own = first.evaluator, context.folder, context.figures
+    last = [MistakeReport(*own, worst)] if report else []
     return [first, *last, *(BesideEvaluation(evaluator(), name, judged) for name, judged in others)]
 
 

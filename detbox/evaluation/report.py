@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,17 +13,18 @@ from detbox.evaluation import tables
 from detbox.evaluation.callback import is_limited
 from detbox.evaluation.coco import CocoEvaluator
 from detbox.evaluation.curves import best_threshold, curves
-from detbox.evaluation.mistakes import confusion, mistakes
-from detbox.evaluation.pairing import pair
+from detbox.evaluation.mistakes import Mistakes, confusion, mistakes
+from detbox.evaluation.pairing import Paired, pair
+from detbox.evaluation.worst import write_worst
 from detbox.figures import Figures
 
 logger = logging.getLogger("detbox")
 
-CURVES, CONFUSION = "pr_curves", "confusion_matrix"
+CURVES, CONFUSION, WORST = "pr_curves", "confusion_matrix", "worst"
 
 
 class MistakeReport(Callback):
-    """Write curves and confusions when a run ends, be it a fit or a validation alone.
+    """Write curves, confusions and worst pictures when a run ends, a fit or a validation alone.
 
     They are of the validation that `detections.json` is of. What fails is said, and nothing ends
     for it; a run that is stopped writes none.
@@ -30,41 +33,57 @@ class MistakeReport(Callback):
         evaluator: that has collected the detections.
         folder: of the run.
         figures: of the run; knows whether there was a validation, and is told what was written.
+        worst: how many pictures.
     """
 
-    def __init__(self, evaluator: CocoEvaluator, folder: Path, figures: Figures) -> None:
+    def __init__(
+        self, evaluator: CocoEvaluator, folder: Path, figures: Figures, worst: int = 0
+    ) -> None:
         self.evaluator = evaluator
         self.folder = folder
         self.figures = figures
+        self.worst = worst
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write, on one process."""
         if not trainer.is_global_zero or self.figures.last is None:
             return
-        try:
-            self._write(seen_only=is_limited(trainer))
-        except Exception as error:  # of many kinds: no disk, a font, a package that is missing
-            logger.warning("curves and confusion matrix cannot be written: %s", error)
-
-    def _write(self, *, seen_only: bool) -> None:
         self.figures.written.clear()
+        found, truth = self.evaluator.columns(seen_only=is_limited(trainer))
+        paired = pair(found, truth)
+        of = mistakes(paired, truth, best_threshold(paired, truth))
+        pictures = getattr(trainer.datamodule, "pictures", None)  # type: ignore[attr-defined]
+        with _told(f"{CURVES} and {CONFUSION}"):
+            self._write(paired, of)
+        if self.worst and pictures is not None:
+            with _told(WORST):
+                split, folder = self.evaluator.split, self.folder / WORST
+                files = write_worst(folder, of, split, self.worst, pictures)
+                self.figures.written[WORST] = files
+
+    def _write(self, paired: Paired, of: Mistakes) -> None:
         space = self.evaluator.split.label_space
         named = dict(sorted(zip(space.category_ids, space.names, strict=True)))
         categories, names = list(named), list(named.values())
-        found, truth = self.evaluator.columns(seen_only=seen_only)
-        paired = pair(found, truth)
-        threshold = best_threshold(paired, truth)
-        every = curves(paired, truth, categories)
-        matrix = confusion(mistakes(paired, truth, threshold), categories)
+        shown = tables.drawable(names, categories)
+        every, matrix = curves(paired, of.truth, categories), confusion(of, categories)
         table, picture = self._files(CURVES)
         tables.write_curves(table, every, names)
-        shown = tables.drawable(names, categories)
         tables.draw_curves(picture, every, shown)
         table, picture = self._files(CONFUSION)
         tables.write_confusion(table, matrix, names)
-        tables.draw_confusion(picture, matrix, shown, threshold)
+        tables.draw_confusion(picture, matrix, shown, of.threshold)
 
     def _files(self, name: str) -> list[Path]:
         files = [self.folder / f"{name}.csv", self.folder / f"{name}.png"]
         self.figures.written[name] = files
         return files
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say what fails, and go on."""
+    try:
+        yield
+    except Exception as error:  # of many kinds: no disk, a font, a package that is missing
+        logger.warning("%s cannot be written: %s", what, error)

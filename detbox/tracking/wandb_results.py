@@ -18,7 +18,7 @@ MOST_ROWS = 10_000
 
 
 class WandbResults(pl.Callback):
-    """Send what an evaluation wrote at the end: `val/NAME`, of tables `val/NAME_table`.
+    """Send what an evaluation wrote at the end: pictures `val/NAME`, tables `val/NAME_table`.
 
     Args:
         figures: of the run; they know what was written.
@@ -42,12 +42,15 @@ class WandbResults(pl.Callback):
 
 
 def _media(name: str, files: Sequence[Path], logger: RunLogger) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for path in files:
-        if path.suffix == ".csv":
-            found[f"{name}_table"] = _table(path, f"{name}_table", logger)
-        else:
-            found.setdefault(name, []).append(wandb.Image(str(path), caption=path.stem))
+    """Several pictures are numbered: in a list W&B would show all in the size of the first."""
+    drawn = [path for path in files if path.suffix != ".csv"]
+    keys = [name] if len(drawn) == 1 else [f"{name}/{number:02d}" for number in range(1, 100)]
+    found: dict[str, Any] = {
+        key: wandb.Image(str(path), caption=path.stem)
+        for key, path in zip(keys, drawn, strict=False)
+    }
+    for path in set(files) - set(drawn):
+        found[f"{name}_table"] = _table(path, f"{name}_table", logger)
     return found
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_names import ODD_CLASSES
@@ -14,12 +17,14 @@ from PIL import Image
 from test_callback import Guesser, callback, loader, trainer
 from test_pairing import CATEGORIES, IMAGES, entry, guesses, objects
 
+from detbox.annotations import Source, Split, read_coco
 from detbox.evaluation.curves import RECALLS, Curve, best_threshold
 from detbox.evaluation.metrics import UNDEFINED
 from detbox.evaluation.mistakes import Mistakes, confusion, mistakes, worst
 from detbox.evaluation.pairing import FALSE, IGNORED, found_of, pair, truth_of
 from detbox.evaluation.report import MistakeReport
 from detbox.evaluation.tables import draw_confusion, draw_curves, drawable, write_curves
+from detbox.evaluation.worst import write_worst
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 
@@ -118,7 +123,7 @@ def test_what_cannot_be_written_ends_no_run(
     report = MistakeReport(first.evaluator, first.folder, first.figures)
     (first.folder / "pr_curves.csv").mkdir(parents=True)
     trainer(tmp_path, first, report).validate(Guesser(), loader(), verbose=False)
-    assert "curves and confusion matrix cannot be written" in caplog.text
+    assert "pr_curves and confusion_matrix cannot be written" in caplog.text
 
 
 @pytest.mark.parametrize("count", [0, 1, 80])
@@ -131,3 +136,39 @@ def test_any_number_of_classes_is_drawn(count: int, tmp_path: Path) -> None:
     write_curves(tmp_path / "c.csv", curves, names)
     assert width(tmp_path / "c.png") > 300
     assert width(tmp_path / "m.png") > 300
+
+
+def split_of(truth: list[dict], folder: Path) -> Split:
+    sizes = [{"id": i, "file_name": f"{i}.png", "width": 100, "height": 50} for i in IMAGES]
+    named = [{"id": i, "name": str(i)} for i in CATEGORIES]
+    content = {"images": sizes, "categories": named, "annotations": truth}
+    path = folder / "truth.json"
+    path.write_text(json.dumps(content))
+    return read_coco(Source(folder, path))
+
+
+def test_the_worst_pictures_are_drawn_and_listed(tmp_path: Path) -> None:
+    split = split_of([entry([0, 0, 10, 10])], tmp_path)
+    asked: list[int] = []
+
+    def pictures(indices: Sequence[int]) -> list[torch.Tensor]:
+        asked.extend(indices)
+        return [torch.zeros(3, 25, 50, dtype=torch.uint8)] * len(indices)
+
+    of, folder = scene(), tmp_path / "worst"
+    files = write_worst(folder, of, split, 3, pictures)
+    assert asked == [0]
+    assert [path.name for path in files] == ["worst.csv", "01_image_3_missed_2_false_2.jpg"]
+    with files[0].open() as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        **{"picture": files[1].name, "image_id": "3", "file": "3.png"},
+        **{"missed": "2", "false": "2"},
+    }
+    with Image.open(files[1]) as drawn:
+        assert drawn.size == (2 * 6 * 50 + 3 * 8, 6 * 25 + 2 * 8)  # two, enlarged, and gaps
+        left, right = (drawn.getpixel((8 + at + 6 * 10, 8 + 1)) for at in (0, 6 * 50 + 8))
+    assert min(left) > 150  # a missed object's upper edge on both sides
+    assert max(right) > 100
+    assert write_worst(folder, judged([], [], 0.5), split, 3, pictures) == []
+    assert list(folder.iterdir()) == []

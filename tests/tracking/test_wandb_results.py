@@ -24,6 +24,7 @@ def test_tables_and_pictures_are_sent_behind_the_evaluation(
     (tmp_path / "a.csv").write_text('class,score\n"1, 2",0.5\n3,0.25\n')
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     run.figures.written["a"] = [tmp_path / name for name in ("a.csv", "a.png", "missing.png")]
+    run.figures.written["b"] = [tmp_path / "a.png"] * 2
     fit = trainer(tmp_path, logger=loggers, callbacks=[WandbResults(run.figures)])
     fit.fit(ToyModule(), loader(1), loader(1))
     close_loggers(loggers)
@@ -34,4 +35,6 @@ def test_tables_and_pictures_are_sent_behind_the_evaluation(
         time.sleep(0.1)
     stored = json.loads(sent.file(sent.row("val/a_table")["val/a_table"]["path"]).read_text())
     assert stored == {"columns": ["class", "score"], "data": [["1, 2", 0.5], ["3", 0.25]]}
-    assert sent.row("val/a")["val/a"]["count"] == 1
+    shown = {key for row in sent.history for key in row if key.startswith("val/b")}
+    assert sent.row("val/a")["val/a"]["width"] == 40
+    assert shown == {"val/b/01", "val/b/02"}
