@@ -41,3 +41,7 @@ class MachineError(DetboxError, RuntimeError):
 
 class DivergedError(DetboxError, RuntimeError):
     """A training whose numbers are no longer finite."""
+
+
+class NotLearntError(DetboxError, RuntimeError):
+    """A detector that does not know the few pictures that it was trained on."""

@@ -36,6 +36,8 @@ _TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("clip_max_norm grad_clip max_norm", ("trainer.gradient_clip_val={}",)),
     ("eval_interval val_interval", ("trainer.check_val_every_n_epoch={}",)),
+    ("overfit_batches overfit_batch", ("overfit={}",)),
+    ("fast_dev_run dry_run", ("trainer=smoke",)),
     ("save_period save_interval", ("callbacks.checkpoints.every_n_steps=500",)),
     ("name run_name exp_name project output_dir output save_dir work_dir out", (_RUN,)),
     ("wandb use_wandb", ("logger=wandb",)),

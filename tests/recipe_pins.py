@@ -23,7 +23,7 @@ NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
 BASE = "data=coco"
 """what a recipe's values are stored as differences from"""
 ABSENT = "(none)"
-FREE = ("ckpt", "init", "resume", "objective", "op", "plugins", "recipe", "data.workers")
+FREE = ("ckpt", "init", "resume", "overfit", "objective", "op", "plugins", "recipe", "data.workers")
 """settings that do not decide what is learnt"""
 FREE_SECTIONS = ("logger", "callbacks")
 

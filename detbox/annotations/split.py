@@ -77,6 +77,23 @@ class Split(NamedTuple):
         table = np.array([labels[own] for own in range(len(self.label_space))], dtype=np.int32)
         return self._replace(label_space=space, labels=table[self.labels])
 
+    def of_images(self, images: Sequence[int]) -> Split:
+        """The images at some positions, in that order; one may come several times."""
+        chosen = np.asarray(images, dtype=np.int64)
+        spans = [np.arange(self.starts[each], self.starts[each + 1]) for each in chosen]
+        own = np.concatenate([np.zeros(0, np.int64), *spans])
+        return self._replace(
+            image_ids=self.image_ids[chosen],
+            sizes=self.sizes[chosen],
+            names=PackedStrings([self.names[each] for each in chosen.tolist()]),
+            starts=np.cumsum([0, *map(len, spans)]),
+            labels=self.labels[own],
+            boxes=self.boxes[own],
+            areas=self.areas[own],
+            crowd=self.crowd[own],
+            learnt=self.learnt[own],
+        )
+
     @property
     def num_images(self) -> int:
         """N."""

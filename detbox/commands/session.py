@@ -16,6 +16,7 @@ from detbox.tracking.loggers import build_loggers
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Callback
 
     from detbox.data.module import DataModule
 
@@ -54,9 +55,9 @@ def _files(folder: Path) -> dict[str, int]:
     return {name: place.stat().st_mtime_ns for name, place in places.items() if place.exists()}
 
 
-def trainer_of(cfg: DictConfig, context: RunContext) -> pl.Trainer:
-    """The trainer with all callbacks."""
-    callbacks = assemble(cfg.callbacks, context)
+def trainer_of(cfg: DictConfig, context: RunContext, *last: Callback) -> pl.Trainer:
+    """The trainer with all callbacks, and behind them those that a command brings."""
+    callbacks = [*assemble(cfg.callbacks, context), *last]
     quiet()  # again: whoever imports Lightning gets its handlers
     trainer: pl.Trainer = TRAINERS.build(cfg.trainer, context.folder, context.loggers, callbacks)
     return trainer

@@ -21,6 +21,7 @@ from detbox.build import (
     plugins_of,
 )
 from detbox.commands.changes import Change, check_batches, check_resumable
+from detbox.commands.overfitting import conclude, few_of, gate_of, gate_settings
 from detbox.commands.overrides import typed_keys
 from detbox.commands.resuming import settings_of_run
 from detbox.commands.session import context_of, report, trainer_of
@@ -80,13 +81,17 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         rank_zero_only(say)(f"recipe {cfg.recipe}")
     data = build_data(cfg)
     cfg = fitted_to(data, cfg)
+    if gated := cfg.get("overfit") is not None:
+        cfg = gate_settings(cfg)
+        data = few_of(data, cfg)
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
     changed = _give_weights(module, cfg, data, folder)
     if frozen := freeze_unused(module.detector):
         rank_zero_only(say)(frozen)
     context = context_of(cfg, data, folder, data.label_space, training=True)
-    trainer = trainer_of(cfg, context)
+    gates = [gate_of(context)] if gated else []
+    trainer = trainer_of(cfg, context, *gates)
     resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
     failed = True
     try:
@@ -98,7 +103,10 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         failed = False
     finally:
         close_loggers(context.loggers, failed=failed)
-    return Result(report(trainer, context), cfg.objective)
+    figures = report(trainer, context)
+    for gate in gates:
+        conclude(gate, cfg, trainer)
+    return Result(figures, cfg.objective)
 
 
 def settled(cfg: DictConfig) -> DictConfig:

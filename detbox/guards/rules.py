@@ -24,6 +24,8 @@ EXPLODED = 10.0
 LOW_SCORE, SURE_SCORE = 0.05, 0.3
 FLAT = 0.02
 """least share by which the class term should have fallen"""
+ENOUGH = 50
+"""pictures, among which a class should occur"""
 SHIFTED, RIGHT = 0.6, 0.1
 """least share of objects taken for the next class, and largest share of those taken rightly"""
 
@@ -182,7 +184,8 @@ def class_without_boxes(split: Split) -> str | None:
     space = split.label_space
     boxes = np.bincount(split.labels[split.learnt], minlength=len(space))
     (empty,) = np.nonzero(boxes == 0)
-    if len(space) < 3 or len(empty) != 1 or empty[0] not in (0, len(space) - 1):
+    few = len(np.unique(split.image_ids)) < ENOUGH
+    if few or len(space) < 3 or len(empty) != 1 or empty[0] not in (0, len(space) - 1):
         return None
     name, number = space.names[empty[0]], space.category_ids[empty[0]]
     return (

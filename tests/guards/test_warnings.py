@@ -156,12 +156,13 @@ def test_an_object_is_taken_for_the_class_of_the_box_that_overlaps_it_most(softm
 def test_an_outer_class_that_alone_has_no_box_is_named(
     labels: tuple[int, ...], said: str, tmp_path: Path
 ) -> None:
-    def split(*labels: int) -> Any:
+    def split(*labels: int, images: int = 50) -> Any:
         space = LabelSpace(NAMES, (0, 1, 2, 3))
         learnt = np.ones(len(labels), bool)
         split = context(tmp_path).truth._replace(label_space=space, learnt=learnt)
-        return split._replace(labels=np.array(labels, np.int32))
+        return split._replace(labels=np.array(labels, np.int32), image_ids=np.arange(images))
 
     assert f"got none of {said}, alone" in (class_without_boxes(split(*labels)) or "")
     for sound in ((0, 1, 2, 3), (0, 1, 3), (2, 3)):
         assert class_without_boxes(split(*sound)) is None
+    assert class_without_boxes(split(*labels, images=49)) is None  # too few to be sure
