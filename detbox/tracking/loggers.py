@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from detbox.ranges import NonNegative
 from detbox.registry import LOGGERS
+from detbox.runfile import SLIM
 from detbox.tracking.resumed import resumed_at
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def wandb(
     group: str | None = None,
     init_seconds: NonNegative = 20.0,
     finish_seconds: NonNegative = 8.0,
+    upload_best: bool = False,
+    upload_seconds: NonNegative = 600.0,
 ) -> list[Logger]:
     """The CSV file and a W&B run, which a run that goes on in its folder adds to.
 
@@ -87,6 +90,9 @@ def wandb(
         group: of the run.
         init_seconds: after so long without an answer the run goes on offline.
         finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
+        upload_best: keep the best weights as an artifact, `detector-ID:best`, when the run ends
+            well.
+        upload_seconds: for that.
     """
     from detbox.tracking.wandb_run import wandb_logger
 
@@ -96,6 +102,8 @@ def wandb(
         mode=mode,
         init_seconds=init_seconds,
         finish_seconds=finish_seconds,
+        best=folder / "checkpoints" / SLIM if upload_best else None,
+        upload_seconds=upload_seconds,
         project=project,
         name=run_name,
         tags=list(tags),

@@ -20,6 +20,7 @@ from detbox.errors import MachineError
 from detbox.tracking.loggers import Finishing
 from detbox.tracking.metrics_file import Line
 from detbox.tracking.resumed import Once, resumed_at
+from detbox.tracking.wandb_artifact import keep_artifact
 from detbox.tracking.wandb_history import STEP, Row, history, store_id, stored_id
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def wandb_logger(
     mode: str,
     init_seconds: float,
     finish_seconds: float,
+    best: Path | None = None,
+    upload_seconds: float = 0.0,
     **init: Any,
 ) -> RunLogger:
     """Start a run, offline where it cannot be online, and wrap it for Lightning.
@@ -42,6 +45,8 @@ def wandb_logger(
         mode: auto: online with an API key, else offline.
         init_seconds: a server that does not answer for so long counts as unreachable.
         finish_seconds: for the last uploads; what is left stays on disk for `wandb sync`.
+        best: file to keep as an artifact when the run ends well; None: none.
+        upload_seconds: for that file.
         init: passed to `wandb.init`, such as project, name, tags, group.
 
     Raises:
@@ -72,6 +77,7 @@ def wandb_logger(
     for name in ("val/AP", "val_raw/AP"):
         run.define_metric(name, step_metric=STEP, step_sync=True, summary="max")
     logger = RunLogger(experiment=run, project=init.get("project"), save_dir=folder)
+    logger.best, logger.upload_seconds = best, upload_seconds
     if not run.disabled:
         store_id(folder, run.id)
         if before is not None:
@@ -90,6 +96,9 @@ class RunLogger(Finishing, WandbLogger):
         super().__init__(**settings)
         self._once = Once()
 
+    best: Path | None = None
+    """to keep as an artifact when the run ends well"""
+    upload_seconds = 0.0
     _lost = False
     _last: int | None = None
     _number: int | None = None
@@ -139,6 +148,8 @@ class RunLogger(Finishing, WandbLogger):
 
     def finish(self, *, failed: bool = False) -> None:
         """End the run; waits for uploads, but not for long."""
+        if self.best is not None and not failed and not self._lost:
+            keep_artifact(self.experiment, self.best, self.upload_seconds)
         try:
             self.experiment.finish(exit_code=int(failed))
         except Exception as error:  # as above
