@@ -91,12 +91,14 @@ def test_a_failed_job_is_in_the_table_and_fails_the_sweep(tmp_path: Path) -> Non
 def test_a_search_finds_the_largest_objective(tmp_path: Path) -> None:
     search = ("search=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
     draws = ("lr=interval(0.1,0.2)", "seed=0", "hydra/launcher=joblib")
-    result = sweep(tmp_path, "-m", *search, *draws)
+    kept = ("hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=lr")
+    result = sweep(tmp_path, "-m", *search, *draws, *kept)
     assert result.returncode == 0, result.stderr
     tried = [float(row["AP"]) for row in table(tmp_path)]
     assert len(set(tried)) == 4
     found = OmegaConf.load(tmp_path / "out" / "optimization_results.yaml")
     assert found.best_value == pytest.approx(max(tried))
+    assert (tmp_path / "study.db").is_file()
     assert found.best_params.lr == pytest.approx(2 * max(tried))
 
 
