@@ -101,13 +101,13 @@ class Criterion(nn.Module):
                 Term(
                     each.origin,
                     name,
-                    self.weight_of(each, name)
-                    / each.repeats
-                    * shares.divided(loss(each, self._seen_by(each, targets), matches), each),
+                    self.weight_of(each, name) / each.repeats * shares.divided(found, each),
                     each.origin == final,
+                    found.divisor.detach() if isinstance(found, Normalized) else None,
                 )
                 for each, matches in map(_counted, self.match(outputs, targets))
                 for name, loss in self.losses.items()
+                for found in [loss(each, self._seen_by(each, targets), matches)]
             )
 
     def weight_of(self, predictions: PredictionSet, loss: str) -> float:

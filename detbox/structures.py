@@ -70,7 +70,7 @@ class StepObjects(NamedTuple):
     """The objects that one optimizer step learns from in this process, over all its batches."""
 
     counts: tuple[int, ...]
-    """of every picture"""
+    """of every picture that counts"""
     batches: int = 1
     """that the step's loss is a mean over"""
     whole: bool = False
@@ -234,6 +234,8 @@ class Term(NamedTuple):
     """()"""
     final: bool
     """whether inference reads that set"""
+    divisor: Tensor | None = None
+    """() of this batch, where the loss brings one in place of the number of objects"""
 
     @property
     def name(self) -> str:

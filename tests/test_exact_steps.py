@@ -19,6 +19,7 @@ from detbox.criterion import Criterion
 from detbox.data.loading import Loader
 from detbox.data.samples import Sample
 from detbox.data.sampling import EpochBatches
+from detbox.engine.validation_loss import UNDIVIDED, ValidationLoss
 from detbox.registry import LOSSES
 from detbox.structures import ENCODER, Matches, Origin, Outputs, PredictionSet, StepObjects, Targets
 
@@ -130,6 +131,21 @@ def _gradients_of_a_rank(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.parametrize("loss", SCORES)
+def test_a_validation_has_the_loss_of_one_batch(loss: str) -> None:
+    criterion, head = criterion_of(loss)
+    features, targets = scene()
+    whole = criterion(head(features, targets), targets).total
+    validation = ValidationLoss()
+    for part, counts in ((0, 1), True), ((1, 2), True), ((2, 4), True), ((0, 2), False):
+        own = part_of(targets, slice(*part))  # the second has no object, the last does not count
+        terms = criterion(head(features[slice(*part)], own), own, UNDIVIDED, alone=True)
+        validation.add(terms, sum(own.counts) if counts else None)
+    found = validation.total(lambda sums: sums)
+    torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-12)
+    assert validation.total(lambda sums: sums) is None
+
+
 class Samples(torch.utils.data.Dataset[Sample]):
     """Picture i has i mod 3 objects."""
 
@@ -140,10 +156,14 @@ class Samples(torch.utils.data.Dataset[Sample]):
         return Sample(pixels, torch.zeros(count).long(), torch.zeros(count, 4), key[1], (8, 8), ())
 
 
-def loader_of(accumulated: int) -> Iterator[Any]:
+def loader_of(accumulated: int, counted: int | None = None) -> Iterator[Any]:
     """Five batches of two pictures."""
     plan = [np.array([2 * i, 2 * i + 1]) for i in range(5)]
-    return iter(Loader(Samples(), EpochBatches(lambda _: plan), 0, "train", accumulated))
+    return iter(Loader(Samples(), EpochBatches(lambda _: plan), 0, "train", accumulated, counted))
+
+
+def test_batches_behind_those_that_count_say_so() -> None:
+    assert [bool(batch.step.counts) for batch in loader_of(1, 3)] == [*3 * [True], *2 * [False]]
 
 
 def test_batches_know_the_objects_of_their_step() -> None:

@@ -36,6 +36,8 @@ class Loader:
         workers: processes that decode; at most one per core, 0: decode in this one.
         split: name of the split in warnings about files.
         accumulated: batches per optimizer step, each of which is told the objects of all.
+        counted: how many batches of an epoch count; those behind are told that none of theirs do.
+            None: all.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Loader:
         workers: int,
         split: str,
         accumulated: int = 1,
+        counted: int | None = None,
     ) -> None:
         self.sampler = sampler
         self._accumulated = accumulated
+        self._counted = len(sampler) if counted is None else counted
         self.batch_sampler = sampler  # Lightning looks here for shuffled validation
         self._troubles = FileTroubles(split)
         workers = self.num_workers = min(workers, available_cores())
@@ -71,6 +75,7 @@ class Loader:
         packets = iter(self._loader)
         while step := list(islice(packets, self._accumulated)):
             counts = tuple(n for packet in step for n in packet.batch.targets.counts)
+            counts = counts if self.sampler.yielded < self._counted else ()
             objects = StepObjects(counts, self._accumulated)
             for packet in step:
                 self.sampler.start = 0

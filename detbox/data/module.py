@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -126,7 +127,9 @@ class DataModule(pl.LightningDataModule):
         rank, world_size = self._place()
         loading = self.dataset.loading
         batches = evaluation_batches(self.val.num_images, loading.eval_batch_size, rank, world_size)
-        return Loader(self._evaluation, EpochBatches(lambda _: batches), loading.workers, "val")
+        own = math.ceil(len(range(rank, self.val.num_images, world_size)) / loading.eval_batch_size)
+        sampler = EpochBatches(lambda _: batches)
+        return Loader(self._evaluation, sampler, loading.workers, "val", counted=own)
 
     def pictures(self, indices: Sequence[int]) -> Iterator[Tensor]:
         """Validation pictures as evaluation shows them, (3, h, w) uint8, read one by one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from detbox.criterion import Criterion, LossTerms
 from detbox.engine.optimization import Optimization
+from detbox.engine.validation_loss import UNDIVIDED, ValidationLoss
 from detbox.errors import DivergedError
 from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
@@ -46,6 +48,7 @@ class DetectionModule(pl.LightningModule):
         self.optimization = optimization
         self.label_space = label_space
         self.config = config
+        self.validation_loss = ValidationLoss()
         self.guarded = False
         """True: a callback asks whether the loss is finite, so that all processes can agree"""
 
@@ -73,20 +76,30 @@ class DetectionModule(pl.LightningModule):
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_index: int
     ) -> list[Detections]:
-        """Detections of each image; within a fit also logs the loss."""
+        """Detections of each image; within a fit also notes the loss."""
         outputs = self.detector(batch.images)
         if self.trainer.state.fn == "fit":
-            self._log_loss(outputs, batch)
+            self._note_loss(outputs, batch)
         return self.postprocess(outputs.prediction, batch.sizes)
 
     def detect(self, batch: Batch) -> list[Detections]:
         """Detections of each image, also without a trainer."""
         return self.postprocess(self.detector(batch.images).prediction, batch.sizes)
 
-    def _log_loss(self, outputs: Outputs, batch: Batch) -> None:
-        """Each process its own: ranks may be at different validation batches."""
-        terms: LossTerms = self.criterion(outputs, batch.targets, alone=True)
-        self.log("val/loss", terms.total, batch_size=len(batch.image_ids))
+    def on_validation_epoch_start(self) -> None:
+        """Forget a validation that was cut short."""
+        self.validation_loss = ValidationLoss()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss of all pictures on all processes; every one of them had a batch."""
+        together = partial(self.trainer.strategy.reduce, reduce_op="sum")
+        if (total := self.validation_loss.total(together)) is not None:
+            self.log("val/loss", total)
+
+    def _note_loss(self, outputs: Outputs, batch: Batch) -> None:
+        terms: LossTerms = self.criterion(outputs, batch.targets, UNDIVIDED, alone=True)
+        counts = batch.targets.counts if batch.step is None else batch.step.counts
+        self.validation_loss.add(terms, sum(counts) if counts else None)
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule, stepped once per training step.

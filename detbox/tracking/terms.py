@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
 from detbox.structures import StepOutputs, Term
 from detbox.tracking.steps import is_logged
@@ -29,7 +31,7 @@ def dashboard_name(term: Term) -> str:
 class TermsLogger(pl.Callback):
     """Log the total loss and every term on logging steps, under grouped names.
 
-    In a distributed run the figures are those of rank 0.
+    Of several processes they are those of all pictures of the step.
     """
 
     def on_train_batch_end(
@@ -44,5 +46,17 @@ class TermsLogger(pl.Callback):
         if not outputs or not is_logged(trainer, trainer.global_step):
             return
         # Lightning hands the loss back divided by the accumulated batches.
-        pl_module.log("train/loss", outputs["loss"] * trainer.accumulate_grad_batches)
-        pl_module.log_dict({dashboard_name(term): term.value for term in outputs["terms"]})
+        loss = outputs["loss"].detach() * trainer.accumulate_grad_batches
+        terms = {dashboard_name(term): term.value for term in outputs["terms"]}
+        loss, known = _mean(trainer, [loss, loss.new_tensor(float(bool(terms)))])
+        pl_module.log("train/loss", loss)
+        if trainer.world_size == 1 or known == 1:  # a process whose predictions diverged has none
+            pl_module.log_dict(dict(zip(terms, _mean(trainer, list(terms.values())), strict=True)))
+
+
+def _mean(trainer: pl.Trainer, values: list[Tensor]) -> list[Tensor]:
+    """Scalars as all processes have them on average, in one exchange."""
+    if trainer.world_size == 1 or not values:
+        return values
+    shared: Tensor = trainer.strategy.reduce(torch.stack(values), reduce_op="mean")
+    return list(shared)
