@@ -37,6 +37,7 @@ class Finding(NamedTuple):
 _ONE = {
     **{"boxes": "box", "images": "image", "annotations": "annotation", "files": "file"},
     **{"entries": "entry", "regions": "region", "categories": "category"},
+    **{"lines": "line", "links": "link", "classes": "class", "shapes": "shape", "rows": "row"},
     **{"share": "shares", "serve": "serves"},
 }
 

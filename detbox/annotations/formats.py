@@ -16,6 +16,12 @@ class Source(NamedTuple):
     """folder that file names start from"""
     annotations: Path
     """file or folder, as the format has it"""
+    split: str = ""
+    """`train` or `val`, where one place holds several; empty: all that is there"""
+
+
+def _fits_nothing(source: Source) -> bool:
+    return False
 
 
 class Format(NamedTuple):
@@ -28,3 +34,5 @@ class Format(NamedTuple):
     find_undivided: Callable[[Path], Source | None]
     """folder -> all of its images, where it is not divided into splits"""
     read: Callable[[Source], Split]
+    fits: Callable[[Source], bool] = _fits_nothing
+    """whether a place that a person named is of this format"""

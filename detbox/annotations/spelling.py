@@ -59,7 +59,7 @@ class Tree:
     """
 
     def __init__(self, base: Path, split: str | None = None) -> None:
-        self._split = _split_of((split or base.name).casefold().split("/"))
+        self._split = split_of((split or base.name).casefold().split("/"))
         self._files: defaultdict[str, list[tuple[Spelled, str]]] = defaultdict(list)
         for path in _walk(base):
             spelled = Spelled.of(path)
@@ -90,7 +90,7 @@ class Tree:
 
     def _same_split(self, meant: Spelled, spelled: Spelled) -> bool:
         """Train and validation pictures may have the same names."""
-        splits = {self._split, _split_of(spelled.folders), _split_of(meant.folders)}
+        splits = {self._split, split_of(spelled.folders), split_of(meant.folders)}
         return len(splits - {None}) <= 1
 
 
@@ -103,7 +103,7 @@ def _without_containers(folders: Parts) -> Parts:
     return tuple(f for f in folders if not (CONTAINER.fullmatch(f) or SPLIT.fullmatch(f)))
 
 
-def _split_of(folders: Sequence[str]) -> str | None:
+def split_of(folders: Sequence[str]) -> str | None:
     """The split that the folder nearest to the file is named after."""
     matches = (SPLIT.fullmatch(folder) for folder in reversed(folders))
     return next((match[1] for match in matches if match), None)

@@ -74,7 +74,7 @@ class Folder:
             )
         base = root or Path.cwd()
         source = Source(*(_inside(base, path) for path in (images, annotations)))
-        return formats[0], source
+        return next((each for each in formats if each.fits(source)), formats[0]), source
 
     def _read(self, format: Format, source: Source, split: str) -> Split:
         root = self._existing_root() or source.images
@@ -106,11 +106,12 @@ class Folder:
 
 def _documents(root: Path) -> str:
     """What else there is that could be annotations, for a message."""
+    suffixes = (".json", ".xml", ".csv", ".txt", ".yaml")
     found = [
         os.path.relpath(os.path.join(folder, file), root)
         for folder, _, files in os.walk(root)
         for file in files
-        if file.lower().endswith(".json")
+        if file.lower().endswith(suffixes)
     ]
     return f", but {some(sorted(found), 4)}" if found else ""
 
