@@ -73,7 +73,7 @@ class Folder:
                 f"got only data.{split}_{given}; set the other as well"
             )
         base = root or Path.cwd()
-        source = Source(*(_inside(base, path) for path in (images, annotations)))
+        source = Source(_inside(base, images), _inside(base, annotations))
         return next((each for each in formats if each.fits(source)), formats[0]), source
 
     def _read(self, format: Format, source: Source, split: str) -> Split:
