@@ -20,3 +20,12 @@ def in_float32(part: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
         return part(tensor)
     with torch.autocast(kind, enabled=False):
         return part(at_least_float32(tensor))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process holds a share, put together; any other as it is.
+
+    All processes have to ask.
+    """
+    together: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return tensor if together is None else together()

@@ -6,11 +6,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import forked_run
 import pytest
+import torch
 from test_ranks import LAUNCHERS, free_port
 from tiny import MODEL, column
+from torch.utils._pytree import tree_map
 
 EQUAL = (
     *("experiment=quickstart", *MODEL, "model.num_denoising=0", "backbone.frozen_norm=true"),
@@ -59,3 +62,25 @@ def assert_alike(one: Path, two: Path, rel: float) -> None:
 @pytest.mark.slow
 def test_two_processes_give_the_curves_and_detections_of_one(tmp_path: Path) -> None:
     assert_alike(train(tmp_path / "one", 1), train(tmp_path / "two", 2), 1e-4)
+
+
+@pytest.mark.slow
+def test_shares_of_swin_give_the_curves_and_the_files_of_a_whole(tmp_path: Path) -> None:
+    shared, alone = (2, ("trainer.strategy=fsdp",)), (1, ())
+    for epochs, way in ((1, (shared, alone)), (2, (alone, shared))):  # each goes on as the other
+        typed = ("backbone=swin_t", "backbone.drop_path=0", f"trainer.max_epochs={epochs}")
+        runs = [
+            train(tmp_path / name, processes, *typed, *strategy, "resume=auto")
+            for name, (processes, strategy) in zip(("one", "other"), way, strict=True)
+        ]
+    assert_alike(runs[0], runs[1], 1e-4)
+    ours, theirs = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in runs
+    )
+    for part in ("state_dict", "optimizer_states"):
+        assert shapes(ours[part]) == shapes(theirs[part])
+
+
+def shapes(tree: Any) -> Any:
+    """A tree with the shapes of its tensors in their places."""
+    return tree_map(lambda leaf: leaf.shape if isinstance(leaf, torch.Tensor) else leaf, tree)

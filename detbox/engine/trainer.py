@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.strategies import Strategy
 
 logger = logging.getLogger("detbox")
 _Settled = Literal["32-true", "bf16-mixed", "16-mixed"]
 _Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+SHARDED = ("fsdp", "model_parallel")
+"""strategies that both mean `detbox.engine.sharding`"""
 
 
 @TRAINERS.register("lightning")
@@ -56,7 +61,7 @@ def lightning(
         accelerator: auto, cpu, cuda or mps.
         devices: how many, or auto for all; auto under torchrun for as many as it started.
         num_nodes: machines; those of torchrun are found by themselves.
-        strategy: auto, ddp, fsdp, ...
+        strategy: auto, ddp; fsdp: weights, gradients and optimizer state in shares; ...
         precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU that computes in it,
             else 32-true. Boxes, matching and losses are in float32 at least.
         gradient_clip_val: largest norm of the whole gradient; None: not clipped.
@@ -86,7 +91,7 @@ def lightning(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            strategy=strategy,
+            strategy=_made(strategy, callbacks),
             precision=_chosen(precision, accelerator),
             gradient_clip_val=gradient_clip_val,
             accumulate_grad_batches=accumulate_grad_batches,
@@ -143,3 +148,23 @@ def _as_launched(devices: int | str, num_nodes: int) -> tuple[int | str, int]:
             f"trainer.num_nodes={num_nodes}; leave both out"
         )
     return launched.per_node, launched.nodes
+
+
+def _made(strategy: str, callbacks: Sequence[Callback]) -> str | Strategy:
+    """Lightning's by name, or ours.
+
+    Raises:
+        SettingError: a callback cannot work with it.
+    """
+    if strategy not in SHARDED:
+        return strategy
+    from lightning.pytorch.callbacks import WeightAveraging
+
+    from detbox.engine.sharding import ShardedStrategy
+
+    if any(isinstance(each, WeightAveraging) for each in callbacks):
+        raise SettingError(
+            f"callbacks.ema averages whole weights, and trainer.strategy={strategy} leaves each "
+            "process a share of them; give trainer.strategy=ddp, or leave callbacks.ema out"
+        )
+    return ShardedStrategy()

@@ -10,6 +10,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from detbox.numerics import whole
+
 LEAST_SCALE = 1.0
 """fp16 finds the factor on its loss by gradients that are not finite; below this it has failed"""
 
@@ -22,8 +24,8 @@ def step_flags(losses: Sequence[Tensor], module: nn.Module, scaler: Any | None) 
     gradients = [each.grad for each in module.parameters() if each.grad is not None]
     loss = ~torch.stack(list(losses)).isfinite().all()
     counts = scaler is None or scaler.get_scale() < LEAST_SCALE
-    norm = get_total_norm(gradients).isfinite() if gradients and counts else loss.new_ones(())
-    flags = torch.stack([loss, ~norm.to(loss.device)]).float()
+    norm = whole(get_total_norm(gradients)) if gradients and counts else losses[0].new_zeros(())
+    flags = torch.stack([loss, ~norm.isfinite().to(loss.device)]).float()
     if _shared():
         distributed.all_reduce(flags, distributed.ReduceOp.MAX)
     return flags

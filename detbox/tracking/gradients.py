@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from detbox.numerics import whole
 from detbox.tracking.steps import is_logged
 
 HEADS = {"heads", "class_head", "box_head"}
@@ -19,8 +20,7 @@ class GradientNorm(pl.Callback):
     """Log L2 norms of the gradient before clipping on logging steps.
 
     `train/grad_norm` is that of all, `grad_norm/backbone` and so on are those of the detector's
-    parts. Lightning has unscaled the gradients of fp16 by then. Under FSDP they are norms of this
-    rank's shard.
+    parts. Lightning has unscaled the gradients of fp16 by then.
     """
 
     def on_before_optimizer_step(
@@ -55,5 +55,5 @@ def block_of(parameter: str) -> str:
 def _norm(norms: list[Tensor]) -> Tensor:
     """Of what the parts of a vector have as norms."""
     stacked = torch.stack([each.to(norms[0].device) for each in norms])
-    whole: Tensor = torch.linalg.vector_norm(stacked)
-    return whole
+    norm: Tensor = torch.linalg.vector_norm(stacked)
+    return whole(norm)

@@ -10,6 +10,9 @@ import pytest
 import torch
 
 import detbox
+from detbox.engine.ema import ExponentialAverage
+from detbox.engine.sharding import blocks
+from detbox.errors import SettingError
 from detbox.registry import TRAINERS
 
 
@@ -56,3 +59,19 @@ def test_half_precision_is_the_default_where_a_gpu_computes_in_it(
 def test_figures_of_an_evaluation_alone_are_in_float32() -> None:
     cfg = detbox.compose("ckpt=FILE", config_name="evaluate")
     assert cfg.trainer.precision == "32-true"
+
+
+def test_an_average_of_shares_is_refused(tmp_path: Path) -> None:
+    cfg = detbox.compose("trainer.strategy=fsdp")
+    with pytest.raises(SettingError, match=r"callbacks\.ema averages whole .*strategy=ddp"):
+        TRAINERS.build(cfg.trainer, tmp_path, [], [ExponentialAverage(0.9)])
+
+
+def test_blocks_are_shared_out_one_by_one() -> None:
+    detector = detbox.build_detector(detbox.compose("backbone=swin_t", "model.num_queries=8"), 3)
+    found = [type(each).__name__ for each in blocks(detector)]
+    assert found.count("PaddedSwinBlock") == 12
+    assert found.count("DeformableEncoderLayer") == found.count("DeformableDecoderLayer") == 6
+    seen = {id(each) for block in blocks(detector) for each in block.parameters()}
+    rest = sum(each.numel() for each in detector.parameters() if id(each) not in seen)
+    assert rest < 0.1 * sum(each.numel() for each in detector.parameters())
