@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from detbox.commands import convert_checkpoint, evaluate, predict, replay, train
+from detbox.commands import convert_checkpoint, evaluate, predict, replay, train, wandb_workspace
 
-__all__ = ["convert_checkpoint", "evaluate", "predict", "replay", "train"]
+__all__ = ["convert_checkpoint", "evaluate", "predict", "replay", "train", "wandb_workspace"]

@@ -161,7 +161,7 @@ def _effective(mode: str) -> str:
     """The mode for `wandb.init`, chosen so that it never asks for a key."""
     if mode == "auto" and "WANDB_MODE" in os.environ:
         return os.environ["WANDB_MODE"]
-    if mode not in ("auto", "online") or _has_key():
+    if mode not in ("auto", "online") or has_key():
         return mode.replace("auto", "online")
     if mode == "online":
         advice = "run `wandb login`, or choose logger.mode=auto or offline"
@@ -170,7 +170,7 @@ def _effective(mode: str) -> str:
     return "offline"
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Whether W&B would find credentials without asking."""
     settings = wandb.setup(wandb.Settings(silent=True)).settings
     if settings.api_key or os.environ.get("WANDB_API_KEY") or settings.identity_token_file:
