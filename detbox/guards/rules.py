@@ -170,8 +170,9 @@ def labels_are_shifted(window: Window) -> str | None:
             return (
                 f"step {window.last.step}: labels look shifted by one: expected objects to be "
                 f"taken for their class, got {moved.total()} of {len(pairs)} taken for the "
-                f"{'next' if shift > 0 else 'previous'} one ({own!r} for {other!r}); compare the "
-                "names and ids of categories with those that the weights were trained on"
+                f"{'next' if shift > 0 else 'previous'} one (such as {own!r} for {other!r}); "
+                "compare the names and ids of categories with those that the weights were "
+                "trained on"
             )
     return None
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from tiny import MODEL
+from torch import Tensor
 from training_toys import SPACE, context, loader, trainer
 
 from detbox.build import build_module, compose
@@ -67,12 +69,20 @@ def taken(*pairs: tuple[int, int]) -> StepRecord:
     return OK._replace(pairs=pairs)
 
 
+class Late(Warnings):
+    """Reads a batch in the next one, as on a GPU."""
+
+    def on_before_backward(self, *_: Any) -> None:
+        super().on_before_backward(*_[:2], cast("Tensor", SimpleNamespace(is_cuda=True)))
+
+
+@pytest.mark.parametrize("kind", [Warnings, Late])
 def test_a_loss_that_explodes_is_said_in_its_step(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: type[Warnings], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = ("optimizer.lr=100", "schedule.warmup_steps=0")
     with caplog.at_level(logging.WARNING, "detbox"), pytest.raises(DivergedError):
-        fit(tmp_path, BlackBox(tmp_path), Warnings(500), batches=4, settings=settings)
+        fit(tmp_path, BlackBox(tmp_path), kind(500), batches=4, settings=settings)
     (said,) = ours(caplog)
     assert said.startswith("step 2: the loss explodes: expected the ")
     assert "median over the last 1 batch, got " in said
