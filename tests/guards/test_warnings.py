@@ -72,8 +72,9 @@ def taken(*pairs: tuple[int, int]) -> StepRecord:
 class Late(Warnings):
     """Reads a batch in the next one, as on a GPU."""
 
-    def on_before_backward(self, *_: Any) -> None:
-        super().on_before_backward(*_[:2], cast("Tensor", SimpleNamespace(is_cuda=True)))
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
+        on_gpu = cast("Tensor", SimpleNamespace(is_cuda=True))
+        super().on_before_backward(trainer, pl_module, on_gpu)
 
 
 @pytest.mark.parametrize("kind", [Warnings, Late])
