@@ -96,5 +96,27 @@ def yolo(root: Path, split: str, scenes: list[Scene]) -> None:
     (root / "data.yaml").write_text(text, encoding="utf-8")
 
 
-WRITERS: dict[str, Write] = {"yolo": yolo}
+def voc(root: Path, split: str, scenes: list[Scene]) -> None:
+    """`Annotations`, `JPEGImages` and `ImageSets/Main/SPLIT.txt`."""
+    (root / "Annotations").mkdir(exist_ok=True)
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True, exist_ok=True)
+    for scene in scenes:
+        picture(root / "JPEGImages", scene)
+        objects = "".join(
+            f"<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>{left}</xmin>"
+            f"<ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
+            for name, (left, top, right, bottom) in scene.objects
+        )
+        text = (
+            f"<annotation><filename>{scene.file}</filename><size><width>{scene.width}</width>"
+            f"<height>{scene.height}</height></size>{objects}</annotation>"
+        )
+        file = (root / "Annotations" / scene.file).with_suffix(".xml")
+        file.write_text(text, encoding="utf-8")
+    stems = "\n".join(Path(scene.file).stem for scene in scenes)
+    (lists / f"{split}.txt").write_text(stems, encoding="utf-8")
+
+
+WRITERS: dict[str, Write] = {"yolo": yolo, "voc": voc}
 """by the name of the format"""

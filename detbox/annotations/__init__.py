@@ -7,6 +7,7 @@ from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.packing import Images, Objects, pack
 from detbox.annotations.split import Split
+from detbox.annotations.voc import voc
 from detbox.annotations.yolo import yolo
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "coco",
     "pack",
     "read_coco",
+    "voc",
     "yolo",
 ]

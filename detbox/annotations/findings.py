@@ -38,7 +38,7 @@ _ONE = {
     **{"boxes": "box", "images": "image", "annotations": "annotation", "files": "file"},
     **{"entries": "entry", "regions": "region", "categories": "category"},
     **{"lines": "line", "links": "link", "classes": "class", "shapes": "shape", "rows": "row"},
-    **{"share": "shares", "serve": "serves"},
+    **{"share": "shares", "serve": "serves", "have": "has"},
 }
 
 
@@ -48,7 +48,7 @@ def _singular(what: str) -> str:
         return what.replace(" are ", " is ", 1)
     words = what.split(" ")
     nouns = [at for at, word in enumerate(words) if word in _ONE]
-    for at in nouns[:1] + [each for each in nouns[1:] if words[each] in ("share", "serve")]:
+    for at in nouns[:1] + [each for each in nouns[1:] if words[each] in ("share", "serve", "have")]:
         words[at] = _ONE[words[at]]
     return " ".join(words)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from detbox.annotations.listing import PICTURES
+from detbox.annotations.listing import PICTURES, Listing
 from detbox.annotations.spelling import Spelled, split_of
 
 CONTAINERS = re.compile(
@@ -53,6 +53,47 @@ class Pairs:
             return None
         splits = {split_of_file(picture), split_of_file(others[0])} - {None}
         return others[0] if len(splits) <= 1 else None
+
+
+class Pictures:
+    """Pictures of a folder, by the names that annotations give them, which may be old paths."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._known = set(listing.pictures)
+        self._alike: dict[str, list[str]] = {}
+        for picture in listing.pictures:
+            self._alike.setdefault(Spelled.of(picture).name, []).append(picture)
+
+    def find(self, name: str, beside: str = "", split: str = "") -> str | None:
+        """The picture that is meant; None: none is, or it cannot be told.
+
+        Args:
+            name: as it is written; only as much of its end as fits is looked for.
+            beside: folder of the annotations, where names may start.
+            split: that it must not contradict.
+        """
+        parts = [each for each in _parts(name) if each not in ("", ".", "..")]
+        for start in range(min(len(parts), 64)):
+            tail = "/".join(parts[start:])
+            for path in (f"{beside}/{tail}", f"{beside}/images/{tail}", tail):
+                if path in self._known:
+                    return path
+        alike = self._alike.get(Spelled.of(name).name, [])
+        near = [each for each in alike if not split or split_of_file(each) in (None, split)]
+        own = [each for each in near if beside and each.startswith(f"{beside}/")]
+        chosen = own or near
+        return chosen[0] if len(chosen) == 1 else None
+
+
+def stand_in(name: str, beside: str) -> str:
+    """A name for a picture that is not there, inside of the folder of its annotations."""
+    parts = [each for each in _parts(name) if each not in ("", ".", "..")]
+    plain = (parts[-1] if parts else "").replace("\0", "") or "no name"
+    return f"{beside}/{plain}" if beside else plain
+
+
+def _parts(name: str) -> list[str]:
+    return name.strip().replace("\\", "/").split("/")
 
 
 def _key(path: str) -> Key:

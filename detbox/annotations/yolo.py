@@ -12,6 +12,7 @@ import numpy as np
 from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.labelled import NO_BOXES, Labelled, split_of_pictures
+from detbox.annotations.left_out import LeftOut
 from detbox.annotations.listing import Listing
 from detbox.annotations.pairing import Pairs, of_split
 from detbox.annotations.split import Split
@@ -26,7 +27,6 @@ from detbox.annotations.yolo_places import (
     numbered,
     pictures_of,
 )
-from detbox.errors import DataError
 from detbox.messages import shown
 from detbox.registry import FORMATS
 
@@ -83,7 +83,11 @@ def read_yolo(source: Source) -> Split:
     lines = Lines(texts.root, "kpt_shape" in meta.fields)
     objects = [lines.read(label) if label else [] for label in chosen]
     space = classes_of(texts, meta)
-    findings = [*images.findings(), *lines.findings(), *_unpaired(pictures, labels, chosen, source)]
+    findings = [
+        *images.findings(),
+        *lines.left_out.findings(),
+        *_unpaired(pictures, labels, chosen, source),
+    ]
     if space is None:
         space = numbered(_count(texts.root, labels))
         what = "classes named by their numbers, for want of data.yaml and classes.txt"
@@ -99,9 +103,7 @@ class Lines:
     def __init__(self, root: Path, key_points: bool) -> None:
         self._root = root
         self._key_points = key_points
-        self._odd: list[str] = []
-        self._beyond: list[str] = []
-        self._read = 0
+        self.left_out = LeftOut(root, "lines")
 
     def read(self, file: str) -> list[Line]:
         """The objects of a file, each once."""
@@ -109,34 +111,16 @@ class Lines:
         for number, line in enumerate(read_text(self._root / file).split("\n"), 1):
             if not line.strip("\0 \t"):
                 continue
-            self._read += 1
+            self.left_out.read += 1
             parsed = _parsed(line, self._key_points)
+            where = f"{file} line {number}: {shown(line)}"
             if parsed is None:
-                self._odd.append(f"{file} line {number}: {shown(line)}")
+                self.left_out.add("left out that are no object", where, ODD)
             elif not _is_share(parsed.box):
-                self._beyond.append(f"{file} line {number}: {shown(line)}")
+                self.left_out.add("left out whose numbers are no shares", where, SHARES)
             else:
                 found[parsed] = None
         return list(found)
-
-    def findings(self) -> tuple[Finding, ...]:
-        """The lines that were left out.
-
-        Raises:
-            DataError: half of all lines or more.
-        """
-        told = (
-            ("lines left out that are no object", self._odd, ODD),
-            ("lines left out whose numbers are no shares", self._beyond, SHARES),
-        )
-        for what, lines, mend in told:
-            if lines and 2 * len(lines) >= self._read:
-                raise DataError(
-                    f"{self._root}: {len(lines)} of {self._read} {what} (first: {lines[0]}); {mend}"
-                )
-        return tuple(
-            Finding(what, len(lines), lines[0], mend=mend) for what, lines, mend in told if lines
-        )
 
 
 ODD = "a line is a class number, then middle x, middle y, width and height, or a polygon's points"
