@@ -118,5 +118,17 @@ def voc(root: Path, split: str, scenes: list[Scene]) -> None:
     (lists / f"{split}.txt").write_text(stems, encoding="utf-8")
 
 
-WRITERS: dict[str, Write] = {"yolo": yolo, "voc": voc}
+def csv(root: Path, split: str, scenes: list[Scene]) -> None:
+    """`SPLIT/_annotations.csv` beside the pictures, with an empty line for each without objects."""
+    lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    for scene in scenes:
+        picture(root / split, scene)
+        start = f"{scene.file},{scene.width},{scene.height}"
+        objects = [f"{name},{','.join(map(str, box))}" for name, box in scene.objects]
+        lines += [f"{start},{each}" for each in objects or [",,,,"]]
+    text = "\n".join(lines)
+    (root / split / "_annotations.csv").write_text(text, encoding="utf-8")
+
+
+WRITERS: dict[str, Write] = {"yolo": yolo, "voc": voc, "csv": csv}
 """by the name of the format"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from detbox.annotations.coco import coco, read_coco
+from detbox.annotations.csv import csv
 from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.packing import Images, Objects, pack
@@ -18,6 +19,7 @@ __all__ = [
     "Source",
     "Split",
     "coco",
+    "csv",
     "pack",
     "read_coco",
     "voc",
