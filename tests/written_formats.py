@@ -130,5 +130,40 @@ def csv(root: Path, split: str, scenes: list[Scene]) -> None:
     (root / split / "_annotations.csv").write_text(text, encoding="utf-8")
 
 
-WRITERS: dict[str, Write] = {"yolo": yolo, "voc": voc, "csv": csv}
+def labelme(root: Path, split: str, scenes: list[Scene]) -> None:
+    """A JSON beside every picture of the folder `SPLIT`, with a picture inside."""
+    for scene in scenes:
+        picture(root / split, scene)
+        shapes = [
+            {"label": name, "shape_type": "rectangle", "points": [[right, top], [left, bottom]]}
+            for name, (left, top, right, bottom) in scene.objects
+        ]
+        sides = {"imageWidth": scene.width, "imageHeight": scene.height, "imageData": "x" * 99}
+        file = (root / split / scene.file).with_suffix(".json")
+        text = json.dumps({"imagePath": f"..\\{scene.file}", "shapes": shapes, **sides})
+        file.write_text(text, encoding="utf-8")
+
+
+def cvat(root: Path, split: str, scenes: list[Scene]) -> None:
+    """`SPLIT.xml` with pictures in `images`."""
+    images = ""
+    for scene in scenes:
+        picture(root / "images", scene)
+        objects = "".join(
+            f'<box label="{name}" xtl="{left}" ytl="{top}" xbr="{right}" ybr="{bottom}"/>'
+            for name, (left, top, right, bottom) in scene.objects
+        )
+        images += (
+            f'<image id="0" name="{scene.file}" width="{scene.width}" height="{scene.height}">'
+            f"{objects}</image>\n"
+        )
+    labels = "".join(f"<label><name>{name}</name></label>" for name in NAMES)
+    meta = f"<version>1.1</version><meta><task><labels>{labels}</labels></task></meta>"
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>{meta}{images}</annotations>'
+    (root / f"{split}.xml").write_text(text, encoding="utf-8")
+
+
+WRITERS: dict[str, Write] = {
+    **{"yolo": yolo, "voc": voc, "csv": csv, "labelme": labelme, "cvat": cvat}
+}
 """by the name of the format"""
