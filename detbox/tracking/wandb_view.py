@@ -120,7 +120,8 @@ def saved(project: str, view: str, entity: str | None = None) -> str:
         raise MachineError("wandb_workspace needs an API key and found none; run `wandb login`")
     try:
         owner = entity or wandb.Api().default_entity
-        return str(workspace(str(owner), project, view).save().url)
+        whole: Any = workspace(str(owner), project, view)  # its `save` has no types
+        return str(whole.save().url)
     except Exception as error:  # of many kinds, as with all of W&B
         server = os.environ.get("WANDB_BASE_URL", "W&B")
         reason = (str(error).splitlines() or [type(error).__name__])[0]
