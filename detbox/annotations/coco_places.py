@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from detbox.annotations.documents import documents_of_split, split_of_document
 from detbox.annotations.formats import Source
+from detbox.annotations.listing import Listing
 from detbox.errors import DataError
+from detbox.messages import some
 
 NAMES = {"train": ("train",), "val": ("val", "valid")}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+"""folders of pictures"""
 PLACES = (
     "annotations/instances_train*.json with train*/ (and the same for val), "
     "train/_annotations.coco.json with valid/_annotations.coco.json, "
     "train/annotations.json with train/images/ (and the same for val), "
-    "or annotations.json with images/"
+    "train.json and val.json, or one file for all, under any name, with the pictures beside it"
 )
+KEYS = re.compile(rb'"(images|annotations|categories|licenses)"\s*:\s*\[')
+"""lists that begin a document of COCO's"""
+HEAD = 2**16
+"""bytes in which the first of them stands"""
+OTHERS = re.compile(
+    r"(captions|stuff|panoptic|image_info|person_keypoints|results?_)", re.IGNORECASE
+)
+"""documents of COCO's that are no boxes"""
 
 
 def find_split(root: Path, split: str) -> Source | None:
@@ -23,6 +37,7 @@ def find_split(root: Path, split: str) -> Source | None:
         ValueError: several annotation files fit.
     """
     found = [source for name in NAMES[split] for source in _candidates(root, name)]
+    found = found or _elsewhere(root, split)
     if len(found) > 1:
         found = [source for source in found if source.images.is_dir()] or found
     if len(found) > 1:
@@ -35,9 +50,61 @@ def find_split(root: Path, split: str) -> Source | None:
 
 
 def find_undivided(root: Path) -> Source | None:
-    """`annotations.json` beside `images/`, a folder without splits."""
+    """`annotations.json` beside `images/`, or else the one document that there is.
+
+    Raises:
+        DataError: there are several.
+    """
     source = Source(root / "images", root / "annotations.json")
-    return source if source.annotations.is_file() else None
+    if source.annotations.is_file():
+        return source
+    listing = Listing.of(root)
+    files = [each for each in _documents(listing) if split_of_document(each) is None]
+    if len(files) > 1:
+        raise DataError(
+            f"expected one annotation file in {root}, found {some(files)}; choose with "
+            "data.train_images and data.train_annotations, data.val_images and data.val_annotations"
+        )
+    return Source(_folder(listing, files[0], ""), root / files[0]) if files else None
+
+
+def _elsewhere(root: Path, split: str) -> list[Source]:
+    """Documents under any other name that has the split in it, or in a folder of the split."""
+    listing = Listing.of(root)
+    files = documents_of_split(_documents(listing), split)
+    return [Source(_folder(listing, each, split), root / each) for each in files]
+
+
+def _documents(listing: Listing) -> list[str]:
+    """JSON files that begin as COCO's do."""
+    names = [each for each in listing.ending(".json") if each.count("/") <= 2]
+    plain = [each for each in names if not OTHERS.match(each.rpartition("/")[2])]
+    return [each for each in plain if KEYS.search(_head(listing.root / each))]
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(HEAD).replace(b"\0", b"")  # UTF-16 and -32 as well
+    except OSError:
+        return b""
+
+
+def _folder(listing: Listing, document: str, split: str) -> Path:
+    """Where the pictures of a document are: the folder of the split, or that beside it."""
+    head = _head(listing.root / document)
+    if b'"coco_url"' in head and b'"file_name"' not in head:  # LVIS, of both folders of COCO's
+        return listing.root
+    folders = {picture.rpartition("/")[0].rstrip("/") for picture in listing.pictures}
+    parts = [each.split("/") for each in folders]
+    own = {"/".join(each[:end]) for each in parts for end in range(1, len(each) + 1)}
+    beside = document.rpartition("/")[0]
+    stem = document.rpartition("/")[2].rpartition(".")[0].removeprefix("instances_")
+    names = [stem, *SPLITS.get(split, ())]
+    places = [f"{front}{name}" for name in names for front in ("", "images/", f"{beside}/")]
+    places += [f"{beside}/images", beside, "images"]
+    there = (place for each in places if (place := each.strip("/")) in own and place)
+    return listing.root / next(there, "")
 
 
 def _candidates(root: Path, name: str) -> list[Source]:

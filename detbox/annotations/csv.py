@@ -79,7 +79,7 @@ class Documents(NamedTuple):
 @FORMATS.register("csv")
 def csv() -> Format:
     """CSV under any of the usual headers, or RetinaNet's without one."""
-    return Format(PLACES, find, find_undivided, read_csv, fits)
+    return Format(PLACES, find, find_undivided, read_csv, fits, ".csv")
 
 
 def find(root: Path, split: str) -> Source | None:

@@ -77,7 +77,7 @@ def fits_file(listing: Listing, file: str) -> bool:
 @FORMATS.register("cvat")
 def cvat() -> Format:
     """CVAT for images: boxes, and polygons as the box around them; no tracks."""
-    return Format(PLACES, find, find_undivided, read_cvat, fits)
+    return Format(PLACES, find, find_undivided, read_cvat, fits, ".xml")
 
 
 def find(root: Path, split: str) -> Source | None:

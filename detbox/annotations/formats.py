@@ -36,3 +36,5 @@ class Format(NamedTuple):
     read: Callable[[Source], Split]
     fits: Callable[[Source], bool] = _fits_nothing
     """whether a place that a person named is of this format"""
+    suffix: str = ".json"
+    """of its files, to tell what a folder comes nearest to"""

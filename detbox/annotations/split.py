@@ -66,6 +66,8 @@ class Split(NamedTuple):
     """(A,) bool: worth training on; crowds and boxes without a visible area are not"""
     findings: tuple[Finding, ...]
     """what reading has mended or left out"""
+    found_as: str = ""
+    """format and sizes, where the format was found by looking; empty: it was named"""
 
     def in_classes(self, space: LabelSpace, labels: Mapping[int, int]) -> Split:
         """The same objects in another space of classes.
@@ -117,7 +119,8 @@ class Split(NamedTuple):
         """One line: how much there is, and every finding."""
         counts = {"image": self.num_images, "box": self.num_boxes, "class": len(self.label_space)}
         size = ", ".join(counted(number, noun) for noun, number in counts.items())
-        return "; ".join((f"{self.source.name}: {size}", *map(str, self.findings)))
+        kind = f" ({self.found_as})" if self.found_as else ""
+        return "; ".join((f"{self.source.name}{kind}: {size}", *map(str, self.findings)))
 
     def paths(self, count: int) -> list[Path]:
         """Where the first images lie."""

@@ -36,7 +36,7 @@ LONGEST = 2**31 - 1
 @FORMATS.register("voc")
 def voc() -> Format:
     """Pascal VOC: `annotation` with `object` and `bndbox`; pixels are taken as they stand."""
-    return Format(PLACES, find, find_undivided, read_voc, fits)
+    return Format(PLACES, find, find_undivided, read_voc, fits, ".xml")
 
 
 def find(root: Path, split: str) -> Source | None:

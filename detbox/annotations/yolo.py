@@ -45,7 +45,7 @@ class Line(NamedTuple):
 @FORMATS.register("yolo")
 def yolo() -> Format:
     """YOLO: boxes, polygons and key points of `LABEL x y width height` as shares."""
-    return Format(PLACES, find, find_undivided, read_yolo, fits)
+    return Format(PLACES, find, find_undivided, read_yolo, fits, ".txt")
 
 
 def find(root: Path, split: str) -> Source | None:

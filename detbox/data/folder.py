@@ -10,6 +10,7 @@ from typing import NamedTuple
 from detbox.annotations.files import with_files_found
 from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
+from detbox.annotations.listing import Listing
 from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
 from detbox.errors import DataError, MissingFileError
@@ -54,18 +55,18 @@ class Folder:
         if self._find(OTHER[split]) is not None:
             return None
         root = self._existing_root()
-        for format in self._formats():
+        for name, format in self._formats().items():
             if root and (whole := format.find_undivided(root)):
-                return _undivided(self._read(format, whole, split), root)
+                return _undivided(self._read(name, whole, split), root)
         raise self._nothing(root)
 
-    def _find(self, split: str) -> tuple[Format, Source] | None:
-        """Format and place of a split."""
+    def _find(self, split: str) -> tuple[str, Source] | None:
+        """Name of the format, and place of a split."""
         root, formats = self._existing_root(), self._formats()
         images, annotations = self._named[split]
         if images is None and annotations is None:
-            tries = ((each, each.find(root, split)) for each in formats) if root else ()
-            return next(((each, source) for each, source in tries if source), None)
+            tries = ((name, each.find(root, split)) for name, each in formats.items() if root)
+            return next(((name, source) for name, source in tries if source), None)
         if images is None or annotations is None:
             given = "images" if annotations is None else "annotations"
             raise DataError(
@@ -74,15 +75,20 @@ class Folder:
             )
         base = root or Path.cwd()
         source = Source(_inside(base, images), _inside(base, annotations))
-        return next((each for each in formats if each.fits(source)), formats[0]), source
+        fitting = (name for name, each in formats.items() if each.fits(source))
+        return next(fitting, next(iter(formats))), source
 
-    def _read(self, format: Format, source: Source, split: str) -> Split:
+    def _read(self, name: str, source: Source, part: str) -> Split:
         root = self._existing_root() or source.images
-        return with_files_found(format.read(source), root, split)
+        split = with_files_found(self._formats()[name].read(source), root, part)
+        if self._format is None:
+            split = split._replace(found_as=f"{name}, {_sides(split)}")
+        return split
 
-    def _formats(self) -> list[Format]:
+    def _formats(self) -> dict[str, Format]:
+        """By name, in the order in which they are looked for."""
         names = [self._format] if self._format else FORMATS.names()
-        return [FORMATS.build({"name": name}) for name in names]
+        return {name: FORMATS.build({"name": name}) for name in names}
 
     def _existing_root(self) -> Path | None:
         if self._root is None:
@@ -95,25 +101,33 @@ class Folder:
         return folder
 
     def _nothing(self, root: Path | None) -> DataError:
-        layouts = "; or ".join(format.places for format in self._formats())
+        formats = self._formats()
+        files = _documents(root) if root else []
+        near = [each for each in formats.values() if any(f.endswith(each.suffix) for f in files)]
+        chosen = near if near or len(formats) > 1 else list(formats.values())
+        layouts = "; or ".join(format.places for format in chosen)
         return DataError(
-            f"data={self._format or 'folder'} needs data.root=FOLDER with {layouts}"
-            + (f"; {root} has none of them{_documents(root)}" if root else "")
+            f"data={self._format or 'folder'} needs data.root=FOLDER with "
+            + (layouts or f"annotations in one of the formats {', '.join(formats)}")
+            + (f"; {root} has none of them" if root else "")
+            + (f", but {some(files, 4)}" if files else "")
             + "; or name data.train_images, data.train_annotations, data.val_images and "
             "data.val_annotations"
         )
 
 
-def _documents(root: Path) -> str:
-    """What else there is that could be annotations, for a message."""
+def _documents(root: Path) -> list[str]:
+    """What there is that could be annotations, for a message."""
     suffixes = (".json", ".xml", ".csv", ".txt", ".yaml")
-    found = [
-        os.path.relpath(os.path.join(folder, file), root)
-        for folder, _, files in os.walk(root)
-        for file in files
-        if file.lower().endswith(suffixes)
-    ]
-    return f", but {some(sorted(found), 4)}" if found else ""
+    return Listing.of(root).ending(*suffixes)
+
+
+def _sides(split: Split) -> str:
+    """Sizes from the smallest to the largest area, as width x height."""
+    areas = split.sizes.prod(1)
+    least, most = (split.size(int(at)) for at in (areas.argmin(), areas.argmax()))
+    ends = [f"{width} x {height}" for height, width in (least, most)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _inside(base: Path, path: str) -> Path:

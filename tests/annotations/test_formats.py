@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -9,12 +10,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
+import written_formats
+from coco_files import SHARED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from written_formats import NAMES, SCENES, WRITERS, coco, write_set
+from written_formats import NAMES, SCENES, WRITERS, Scene, coco, write_set
 
+from detbox.annotations import Source, read_coco
 from detbox.annotations.listing import PICTURES
-from detbox.annotations.split import Split
+from detbox.annotations.split import Split, corners
 from detbox.data.folder import Folder, Named
 from detbox.data.module import DataModule
 from detbox.errors import DetboxError
@@ -69,6 +74,60 @@ def test_every_format_says_what_coco_says(name: str, tmp_path: Path) -> None:
     data = DataModule(DATA.build({"name": "folder", "workers": 0, "root": str(root)}), 0)
     assert data.label_space.names == NAMES
     assert data.val.label_space == data.train.label_space
+
+
+@pytest.mark.skipif(
+    not (SHARED / "bccd").is_dir(), reason="needs the BCCD photographs beside the repository"
+)
+def test_every_format_gives_the_same_first_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = read_coco(
+        Source(SHARED / "bccd/train", SHARED / "bccd/annotations/instances_train.json")
+    )
+    classes = split.label_space.names
+    monkeypatch.setattr(written_formats, "NAMES", tuple(sorted(classes)))
+    monkeypatch.setattr(written_formats, "picture", copied)
+    scenes = []
+    for index in range(12):
+        own = slice(split.starts[index], split.starts[index + 1])
+        labels, boxes = split.labels[own], corners(split.boxes[own]).astype(int).tolist()
+        objects = tuple(
+            (classes[label], tuple(box)) for label, box in zip(labels, boxes, strict=True)
+        )
+        height, width = split.size(index)
+        scenes.append(Scene(split.names[index], width, height, objects))
+    batches = {}
+    for name, write in {"coco": coco, **WRITERS}.items():
+        root = write_set(tmp_path / name, write, {"train": scenes, "val": scenes[:1]})
+        settings = {"workers": 0, "batch_size": 4, "train_sizes": [160], "root": str(root)}
+        data = DataModule(DATA.build({"name": "folder", **settings}), 3)
+        batches[name] = next(iter(data.train_dataloader()))
+    first = batches.pop("coco")
+    for batch in batches.values():
+        torch.testing.assert_close(batch, first, rtol=0, atol=0)
+
+
+def copied(folder: Path, scene: Scene) -> None:
+    """A photograph in place of a drawing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SHARED / "bccd/train" / scene.file, folder)
+
+
+def test_what_is_not_understood_is_told_with_the_nearest_layouts(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(DetboxError) as refused:
+        read(tmp_path)
+    told = str(refused.value)
+    assert "has none of them, but mine.json" in told
+    assert "LabelMe's JSON" in told
+    assert "YOLO" not in told
+
+
+def test_one_line_says_what_was_found(tmp_path: Path) -> None:
+    found = read(write_set(tmp_path / "x", WRITERS["voc"]))
+    told = "x (voc, 32 x 32 to 64 x 40): 3 images, 4 boxes, 3 classes; 1 image without boxes kept"
+    assert found.summary().startswith(told)
 
 
 @pytest.mark.parametrize("name", WRITERS)
