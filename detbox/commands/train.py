@@ -61,36 +61,15 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Raises:
         ValueError, FileNotFoundError: the data, the checkpoint or a setting cannot be used.
     """
-    import lightning.pytorch as pl
-
-    from detbox.engine.unused import freeze_unused
-
-    if cfg.ckpt is not None and (keys := typed_keys()):
-        cfg = settings_of_run(cfg, keys)
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
-    if cfg.objective not in SCALARS:
-        raise SettingError(
-            f"objective={cfg.objective}: no such figure{near(cfg.objective, SCALARS)}"
-        )
-    check_settings(cfg)
-    cfg = settled(cfg)
-    ops.configure(cfg.op)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    if cfg.recipe is not None:
-        rank_zero_only(say)(f"recipe {cfg.recipe}")
-    data = build_data(cfg)
-    cfg = fitted_to(data, cfg)
-    if gated := cfg.get("overfit") is not None:
-        cfg = gate_settings(cfg)
-        data = few_of(data, cfg)
+    cfg = settled(_checked(cfg))
+    _begin(cfg)
+    cfg, data = _chosen_data(cfg)
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
     changed = _give_weights(module, cfg, data, folder)
-    if frozen := freeze_unused(module.detector):
-        rank_zero_only(say)(frozen)
+    _freeze_unused(module)
     context = context_of(cfg, data, folder, data.label_space, training=True)
-    gates = [gate_of(context)] if gated else []
+    gates = [] if cfg.get("overfit") is None else [gate_of(context)]
     trainer = trainer_of(cfg, context, *gates)
     resumed = None if cfg.ckpt is None else run_file(cfg.ckpt, TO_RESUME)
     failed = True
@@ -107,6 +86,46 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     for gate in gates:
         conclude(gate, cfg, trainer)
     return Result(figures, cfg.objective)
+
+
+def _checked(cfg: DictConfig) -> DictConfig:
+    """The settings, of a run that goes on its own, once no value is left that cannot be."""
+    if cfg.ckpt is not None and (keys := typed_keys()):
+        cfg = settings_of_run(cfg, keys)
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+    if cfg.objective not in SCALARS:
+        raise SettingError(
+            f"objective={cfg.objective}: no such figure{near(cfg.objective, SCALARS)}"
+        )
+    check_settings(cfg)
+    return cfg
+
+
+def _begin(cfg: DictConfig) -> None:
+    import lightning.pytorch as pl
+
+    ops.configure(cfg.op)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.recipe is not None:
+        rank_zero_only(say)(f"recipe {cfg.recipe}")
+
+
+def _chosen_data(cfg: DictConfig) -> tuple[DictConfig, DataModule]:
+    """The data, and the settings as plan and gate want them for these data."""
+    data = build_data(cfg)
+    cfg = fitted_to(data, cfg)
+    if cfg.get("overfit") is None:
+        return cfg, data
+    cfg = gate_settings(cfg)
+    return cfg, few_of(data, cfg)
+
+
+def _freeze_unused(module: DetectionModule) -> None:
+    from detbox.engine.unused import freeze_unused
+
+    if frozen := freeze_unused(module.detector):
+        rank_zero_only(say)(frozen)
 
 
 def settled(cfg: DictConfig) -> DictConfig:

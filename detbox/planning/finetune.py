@@ -17,7 +17,7 @@ def finetune(
     facts: Facts,
     cfg: DictConfig,
     *,
-    steps: Count = 1500,
+    steps: Count = 1400,
     least_epochs: Count = 12,
     validations: Count = 6,
     object_pixels: Positive = 12.0,
