@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 
 from detbox.annotations.coco_classes import ClassList, read_classes
-from detbox.annotations.coco_images import ImageList, read_images
+from detbox.annotations.coco_images import URL, ImageList, read_images
 from detbox.annotations.coco_places import PLACES, find_split, find_undivided
 from detbox.annotations.document import Entry, read_document
 from detbox.annotations.entries import Place, flags, keys_of, numbers
 from detbox.annotations.findings import Finding, found
 from detbox.annotations.formats import Format, Source
+from detbox.annotations.listing import Listing
 from detbox.annotations.masks import box_of
 from detbox.annotations.packing import Objects, Unknown, pack, with_findings
+from detbox.annotations.pairing import Pictures, split_of_file
 from detbox.annotations.split import Split
+from detbox.errors import DataError
 from detbox.registry import FORMATS
 from detbox.structures import LabelSpace
 
@@ -42,6 +45,8 @@ def read_coco(source: Source) -> Split:
     """
     file = source.annotations
     document = read_document(file)
+    if source.split:
+        document = _of_split(document, source)
     listed = document["annotations"]
     classes = read_classes(document["categories"], file)
     images = read_images(document["images"], file)
@@ -61,6 +66,33 @@ def read_categories(file: Path) -> LabelSpace:
         ValueError: it is no COCO annotation file.
     """
     return read_classes(read_document(file, ("categories",))["categories"], file).space
+
+
+def _of_split(document: dict[str, list[Entry]], source: Source) -> dict[str, list[Entry]]:
+    """Without the images, and their annotations, that lie in another split's folder.
+
+    Raises:
+        DataError: no image is left.
+    """
+    pictures = Pictures(Listing.of(source.images))
+
+    def split_of(entry: Entry) -> str | None:
+        name = entry.get("file_name") or entry.get(URL)
+        return split_of_file(pictures.find(name) or name) if isinstance(name, str) else None
+
+    own = [split_of(entry) == source.split for entry in document["images"]]
+    keys = keys_of([entry.get("id") for entry in document["images"]])
+    others = {key for key, is_own in zip(keys, own, strict=True) if not is_own}
+    images = [entry for entry, is_own in zip(document["images"], own, strict=True) if is_own]
+    if not images:
+        raise DataError(
+            f"{source.annotations} lists no image that lies in a folder of {source.split}; "
+            f"choose with data.{source.split}_images and data.{source.split}_annotations"
+        )
+    owners = keys_of(_column(document["annotations"], "image_id"))
+    placed = zip(document["annotations"], owners, strict=True)
+    annotations = [entry for entry, owner in placed if owner not in others]
+    return {**document, "images": images, "annotations": annotations}
 
 
 def _objects(

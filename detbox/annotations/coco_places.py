@@ -8,6 +8,7 @@ from pathlib import Path
 from detbox.annotations.documents import documents_of_split, split_of_document
 from detbox.annotations.formats import Source
 from detbox.annotations.listing import Listing
+from detbox.annotations.pairing import split_of_file
 from detbox.errors import DataError
 from detbox.messages import some
 
@@ -69,17 +70,32 @@ def find_undivided(root: Path) -> Source | None:
 
 
 def _elsewhere(root: Path, split: str) -> list[Source]:
-    """Documents under any other name that has the split in it, or in a folder of the split."""
+    """Documents under any other name that has the split in it, or in a folder of the split.
+
+    Or else the one for all, where the pictures lie in folders of the splits.
+    """
     listing = Listing.of(root)
-    files = documents_of_split(_documents(listing), split)
-    return [Source(_folder(listing, each, split), root / each) for each in files]
+    documents = _documents(listing)
+    files = documents_of_split(documents, split)
+    if files or not documents:
+        return [Source(_folder(listing, each, split), root / each) for each in files]
+    whole = [each for each in documents if split_of_document(each) is None]
+    folders = {split_of_file(each) for each in listing.pictures}
+    if len(whole) != 1 or not {"train", "val"} <= folders:
+        return []
+    return [Source(root, root / whole[0], split)]
 
 
 def _documents(listing: Listing) -> list[str]:
-    """JSON files that begin as COCO's do."""
+    """JSON files that begin as COCO's do; those named after a picture are not looked into."""
+    stems = {_stem(each) for each in listing.pictures}
     names = [each for each in listing.ending(".json") if each.count("/") <= 2]
-    plain = [each for each in names if not OTHERS.match(each.rpartition("/")[2])]
+    plain = [each for each in names if _stem(each) not in stems and not OTHERS.match(_stem(each))]
     return [each for each in plain if KEYS.search(_head(listing.root / each))]
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def _head(file: Path) -> bytes:
@@ -99,8 +115,7 @@ def _folder(listing: Listing, document: str, split: str) -> Path:
     parts = [each.split("/") for each in folders]
     own = {"/".join(each[:end]) for each in parts for end in range(1, len(each) + 1)}
     beside = document.rpartition("/")[0]
-    stem = document.rpartition("/")[2].rpartition(".")[0].removeprefix("instances_")
-    names = [stem, *SPLITS.get(split, ())]
+    names = [_stem(document).removeprefix("instances_"), *SPLITS.get(split, ())]
     places = [f"{front}{name}" for name in names for front in ("", "images/", f"{beside}/")]
     places += [f"{beside}/images", beside, "images"]
     there = (place for each in places if (place := each.strip("/")) in own and place)

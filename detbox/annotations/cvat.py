@@ -31,6 +31,8 @@ PLACES = (
 )
 LARGEST = 2**28
 """bytes of a file"""
+LOOKED_AT = 5
+"""files of which one must be CVAT's"""
 SHAPES = {"polygon", "polyline", "points", "ellipse", "mask", "cuboid", "skeleton"}
 NO_BOX = "draw boxes or polygons"
 
@@ -51,7 +53,9 @@ class Documents(NamedTuple):
         inside = source.annotations == source.images
         listing = images if inside else Listing.of(source.annotations)
         files = listing.ending(".xml")
-        return cls(images, listing.root, tuple(each for each in files if fits_file(listing, each)))
+        if not any(_is_cvat(listing, each) for each in files[:LOOKED_AT]):
+            files = []
+        return cls(images, listing.root, tuple(each for each in files if _is_cvat(listing, each)))
 
     def entries(self, split: str, classes: dict[str, None]) -> Iterator[tuple[Element, str]]:
         """`image` elements of a split with their pictures; fills the names of the classes."""
@@ -69,7 +73,7 @@ class Documents(NamedTuple):
                     yield image, name
 
 
-def fits_file(listing: Listing, file: str) -> bool:
+def _is_cvat(listing: Listing, file: str) -> bool:
     """Whether its first element is CVAT's."""
     return root_name(listing.root / file) == "annotations"
 

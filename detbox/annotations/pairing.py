@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from detbox.annotations.listing import PICTURES, Listing
 from detbox.annotations.spelling import Spelled, split_of
@@ -96,6 +97,7 @@ def _parts(name: str) -> list[str]:
     return name.strip().replace("\\", "/").split("/")
 
 
+@lru_cache(maxsize=2**20)
 def _key(path: str) -> Key:
     spelled = Spelled.of(path)
     stem = spelled.name.rpartition(".")[0] or spelled.name

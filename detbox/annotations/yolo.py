@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,13 +114,14 @@ class Lines:
                 continue
             self.left_out.read += 1
             parsed = _parsed(line, self._key_points)
+            if parsed is not None and _is_share(parsed.box):
+                found[parsed] = None
+                continue
             where = f"{file} line {number}: {shown(line)}"
             if parsed is None:
                 self.left_out.add("left out that are no object", where, ODD)
-            elif not _is_share(parsed.box):
-                self.left_out.add("left out whose numbers are no shares", where, SHARES)
             else:
-                found[parsed] = None
+                self.left_out.add("left out whose numbers are no shares", where, SHARES)
         return list(found)
 
 
@@ -134,7 +136,7 @@ def _parsed(line: str, key_points: bool) -> Line | None:
         numbers = [float(word) for word in line.replace(",", " ").split()]
     except ValueError:
         return None
-    if len(numbers) < 5 or not np.isfinite(numbers).all() or not numbers[0].is_integer():
+    if len(numbers) < 5 or not all(map(math.isfinite, numbers)) or not numbers[0].is_integer():
         return None
     if not 0 <= numbers[0] < MOST_CLASSES:
         return None

@@ -52,6 +52,8 @@ def test_documents_of_a_split_are_found(place: tuple[str, str], tmp_path: Path) 
         found = with_files_found(read_coco(source), tmp_path, split)
         assert all(path.is_file() for path in found.paths(9))
         assert found.num_images == len(scenes)
+        source.annotations.unlink()
+        assert find_split(tmp_path, split) is None
 
 
 @pytest.mark.parametrize("place", WHOLE.values(), ids=WHOLE)
@@ -79,6 +81,29 @@ def test_lvis_takes_pictures_of_both_folders(tmp_path: Path) -> None:
     source = find_split(root, "val")
     assert source is not None
     assert with_files_found(read_coco(source), root, "val").path(0) == root / "train" / "v.png"
+
+
+@pytest.mark.parametrize("front", ["{}/", ""])
+def test_one_document_for_all_with_pictures_in_folders(front: str, tmp_path: Path) -> None:
+    root = write_set(tmp_path / "x", coco)
+    listed = []
+    for split in SCENES:
+        file = root / "annotations" / f"instances_{split}.json"
+        document = json.loads(file.read_text())
+        for at, image in enumerate(document["images"]):
+            image |= {"id": f"{split}{at}", "file_name": front.format(split) + image["file_name"]}
+        for entry in document["annotations"]:
+            entry["image_id"] = f"{split}{entry['image_id'] - 1}"
+        listed.append(document)
+        file.unlink()
+    both = {key: listed[0][key] + listed[1][key] for key in ("images", "annotations")}
+    (root / "result.json").write_text(json.dumps({**listed[0], **both}))
+    for split, scenes in SCENES.items():
+        source = find_split(root, split)
+        assert source is not None
+        found = with_files_found(read_coco(source), root, split)
+        assert all(path.is_file() for path in found.paths(9))
+        assert found.num_boxes == sum(len(scene.objects) for scene in scenes)
 
 
 def test_of_two_documents_for_all_one_must_be_named(tmp_path: Path) -> None:
