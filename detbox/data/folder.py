@@ -18,6 +18,8 @@ from detbox.messages import some
 from detbox.places import located
 from detbox.registry import FORMATS
 
+DOCUMENTS = (".json", ".xml", ".csv", ".txt", ".yaml")
+"""suffixes of what could be annotations, for a message"""
 OTHER = {"train": "val", "val": "train"}
 
 
@@ -102,7 +104,9 @@ class Folder:
 
     def _nothing(self, root: Path | None) -> DataError:
         formats = self._formats()
-        files = _documents(root) if root else []
+        listing = Listing.of(root) if root else None
+        files = listing.ending(*DOCUMENTS) if listing else []
+        links = listing.links if listing else ()
         near = [each for each in formats.values() if any(f.endswith(each.suffix) for f in files)]
         chosen = near if near or len(formats) > 1 else list(formats.values())
         layouts = "; or ".join(format.places for format in chosen)
@@ -111,15 +115,10 @@ class Folder:
             + (layouts or f"annotations in one of the formats {', '.join(formats)}")
             + (f"; {root} has none of them" if root else "")
             + (f", but {some(files, 4)}" if files else "")
+            + (f"; links are not followed: {some(links, 4)}" if links else "")
             + "; or name data.train_images, data.train_annotations, data.val_images and "
             "data.val_annotations"
         )
-
-
-def _documents(root: Path) -> list[str]:
-    """What there is that could be annotations, for a message."""
-    suffixes = (".json", ".xml", ".csv", ".txt", ".yaml")
-    return Listing.of(root).ending(*suffixes)
 
 
 def _sides(split: Split) -> str:

@@ -116,10 +116,11 @@ def copied(folder: Path, scene: Scene) -> None:
 
 def test_what_is_not_understood_is_told_with_the_nearest_layouts(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "labels").symlink_to(tmp_path.parent)
     with pytest.raises(DetboxError) as refused:
         read(tmp_path)
     told = str(refused.value)
-    assert "has none of them, but mine.json" in told
+    assert "has none of them, but mine.json; links are not followed: labels; or" in told
     assert "LabelMe's JSON" in told
     assert "YOLO" not in told
 
