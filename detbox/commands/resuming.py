@@ -11,6 +11,9 @@ from detbox.data.paths import same_kind, with_companions
 from detbox.messages import literal
 from detbox.runfile import EACH_TIME, LAST, TO_RESUME, RunCheckpoint
 
+DETECTORS = {"experiment", "model", "backbone"}
+"""groups whose options choose among the others"""
+
 
 def going_on_in(folder: Path, cfg: DictConfig) -> DictConfig:
     """The configuration of a job that `resume=auto` lets go on in its own folder.
@@ -30,24 +33,24 @@ def going_on_in(folder: Path, cfg: DictConfig) -> DictConfig:
 def settings_of_run(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
     """The stored configuration with what was typed of it, so that `ckpt=RUN` alone goes on.
 
-    Whoever types an option, such as `model=dino`, gives the settings himself; data of the kind that
-    the run has are not another option.
+    Whoever types the detector, such as `model=dino`, gives all settings himself; another option,
+    such as `logger=wandb`, takes the place of the run's.
 
     Args:
         cfg: as composed, with `ckpt`.
         typed: the keys of the command line.
     """
-    keys = [key for key in typed if not key.startswith("hydra.")]
-    run = RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
-    options = {key for key in keys if key == "experiment" or isinstance(cfg.get(key), DictConfig)}
-    if options - ({"data"} if same_kind(run.data.name, cfg.data.name) else set()):
+    keys = [key for key in typed if key.partition(".")[0] in cfg or key in DETECTORS]
+    if not DETECTORS.isdisjoint(keys):
         return cfg
+    run = RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
+    options = {key for key in keys if isinstance(cfg.get(key), DictConfig)} - {"data"}
     with open_dict(run):
         for key in cfg:
-            if key in EACH_TIME or key not in run:
+            if key in EACH_TIME or key not in run or key in options:
                 run[key] = cfg[key]
         run = with_data(run, cfg, keys)
-        for key in (each for each in keys if each.partition(".")[0] != "data"):
+        for key in (each for each in keys if each.partition(".")[0] not in {"data", *options}):
             value = OmegaConf.select(cfg, key)
             OmegaConf.update(run, key, literal(value) if isinstance(value, str) else value)
     return run

@@ -49,6 +49,24 @@ def test_whoever_chooses_a_model_gives_all_settings(run: RunCheckpoint) -> None:
     assert settings_of_run(composed, ["model", "ckpt"]) is composed
 
 
+def test_another_option_takes_the_place_of_the_runs_and_of_nothing_else(run: RunCheckpoint) -> None:
+    typed = {
+        "ckpt": f"'{run.path}'",
+        "logger": "wandb",
+        "logger.mode": "offline",
+        "trainer": "smoke",
+    }
+    composed = detbox.compose(*(f"{key}={value}" for key, value in typed.items()))
+    cfg = settings_of_run(composed, [*typed, "launcher"])
+    assert (cfg.logger.name, cfg.logger.mode, cfg.trainer.max_steps) == ("wandb", "offline", 1)
+    assert (cfg.model.num_queries, cfg.optimizer.lr) == (8, 0.5)
+    assert "launcher" not in cfg
+    assert {each.key.partition(".")[0] for each in changes(run.config, plain(cfg))} == {
+        "logger",
+        "trainer",
+    }
+
+
 def test_data_of_the_same_kind_leave_the_other_settings(run: RunCheckpoint) -> None:
     composed = detbox.compose(f"ckpt='{run.path}'", "data=shapes", "data.val_images=7")
     cfg = settings_of_run(composed, ["ckpt", "data", "data.val_images"])
