@@ -28,8 +28,10 @@ from detbox.annotations.yolo_places import (
     numbered,
     pictures_of,
 )
+from detbox.errors import DataError
 from detbox.messages import shown
 from detbox.registry import FORMATS
+from detbox.structures import LabelSpace
 
 BEYOND = 0.1
 """of a picture; numbers that leave it by more are no shares of it"""
@@ -93,6 +95,7 @@ def read_yolo(source: Source) -> Split:
         space = numbered(_count(texts.root, labels))
         what = "classes named by their numbers, for want of data.yaml and classes.txt"
         findings.append(Finding(what, len(space), space.names[0], defect=False))
+    _check_counting(objects, space, texts.root)
     names = dict(zip(space.category_ids, space.names, strict=True))
     listed = [_labelled(*each, names) for each in zip(pictures, objects, strict=True)]
     return split_of_pictures(_source(texts.root, chosen), images.root, listed, space, findings)
@@ -161,6 +164,18 @@ def _labelled(picture: str, lines: Sequence[Line], names: dict[int, str]) -> Lab
     boxes = np.array([each.box for each in lines]) if lines else NO_BOXES
     classes = [names.get(each.label, f"class {each.label}") for each in lines]
     return Labelled(picture, classes, boxes, shares=True)
+
+
+def _check_counting(objects: Sequence[Sequence[Line]], space: LabelSpace, root: Path) -> None:
+    """Refuse numbers that are all one too large: each object would be learnt as its neighbour."""
+    numbers, known = {line.label for lines in objects for line in lines}, set(space.category_ids)
+    if numbers <= known or not {number - 1 for number in numbers} <= known:
+        return
+    raise DataError(
+        f"{root}: expected classes from 0 to {max(known)} for {', '.join(space.names[:9])}, got "
+        f"{min(numbers)} to {max(numbers)}; all fit with -1: the labels count from 1, "
+        "so subtract 1 from the first number of every line"
+    )
 
 
 def _count(root: Path, labels: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from omegaconf import DictConfig
 
@@ -16,6 +17,7 @@ from detbox.registry import PLANS
 def finetune(
     facts: Facts,
     cfg: DictConfig,
+    typed: Collection[str],
     *,
     steps: Count = 1400,
     least_epochs: Count = 12,
@@ -27,7 +29,8 @@ def finetune(
 
     Args:
         facts: of the training split.
-        cfg: with what was typed, which is kept and counted with.
+        cfg: as composed.
+        typed: keys whose values stay, and which the others follow.
         steps: of the optimizer, at least.
         least_epochs: of many pictures, which make more steps.
         validations: in the course of the training.
@@ -38,24 +41,37 @@ def finetune(
     step = cfg.data.total_batch or cfg.data.batch_size * cfg.trainer.accumulate_grad_batches
     per_epoch = max(1, facts.images // step)
     epochs = max(least_epochs, math.ceil(steps / per_epoch))
-    short = _short_side(facts, object_pixels, short_sides)
+    if "trainer.max_epochs" in typed and cfg.trainer.max_epochs > 0:
+        epochs = cfg.trainer.max_epochs
+    last = cfg.trainer.max_steps if cfg.trainer.max_steps > 0 else epochs * per_epoch
     fullest = f"{facts.most} boxes in the fullest image"
-    small = f"a small object is then {facts.small * short:.0f} pixels wide"
     return [
         Choice("trainer.max_epochs", epochs, f"{epochs * per_epoch} steps of {step} pictures"),
-        *_validated(epochs, validations),
-        Choice("data.eval_size", short, small),
-        Choice("data.train_sizes", [short], "as evaluated"),
-        Choice("data.max_size", 5 * short // 3, "for pictures up to 5:3"),
+        _validated(min(epochs, math.ceil(last / per_epoch)), validations),
+        *_sizes(cfg, typed, _short_side(facts, object_pixels, short_sides), facts.small),
         Choice("model.num_queries", _queries(facts, cfg), fullest),
         Choice("model.num_denoising", max(50, facts.most), fullest),
     ]
 
 
-def _validated(epochs: int, validations: int) -> list[Choice]:
+def _validated(epochs: int, validations: int) -> Choice:
     every = max(1, epochs // validations)
-    reason = f"{counted(epochs // every, 'validation')} in all"
-    return [Choice("trainer.check_val_every_n_epoch", every, reason)]
+    reason = f"{counted(math.ceil(epochs / every), 'validation')} in all"
+    return Choice("trainer.check_val_every_n_epoch", every, reason)
+
+
+def _sizes(cfg: DictConfig, typed: Collection[str], short: int, small: float) -> list[Choice]:
+    """Of evaluation, and of training alike; one that was typed decides the other."""
+    if "data.eval_size" in typed:
+        short = cfg.data.eval_size
+    elif "data.train_sizes" in typed and cfg.data.train_sizes:
+        short = max(cfg.data.train_sizes)
+    sides = cfg.data.train_sizes if "data.train_sizes" in typed else [short]
+    return [
+        Choice("data.eval_size", short, f"a small object is then {small * short:.0f} pixels wide"),
+        Choice("data.train_sizes", [short], "as evaluated"),
+        Choice("data.max_size", 5 * max(short, *sides) // 3, "for pictures up to 5:3"),
+    ]
 
 
 def _short_side(facts: Facts, object_pixels: float, short_sides: tuple[int, ...]) -> int:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from detbox.planning.facts import Choice, Facts
 from detbox.registry import PLANS
 
-Rule = Callable[[Facts, DictConfig], list[Choice]]
+Rule = Callable[[Facts, DictConfig, Collection[str]], list[Choice]]
 
 
 def chosen_settings(
@@ -26,7 +26,7 @@ def chosen_settings(
     rule: Rule = PLANS.bind(cfg.plan)
     known = [
         choice
-        for choice in rule(facts, cfg)
+        for choice in rule(facts, cfg, typed)
         if choice.key not in typed and OmegaConf.select(cfg, choice.key) is not None
     ]
     if run is None:

@@ -101,6 +101,11 @@ def test_lines_of_other_tools(tmp_path: Path) -> None:
         ("0 20 10 8 8", "bolt", "shares of the picture from 0 to 1: divide x by its width"),
         ("0 .5 .5 .5 .5 .9", "bolt", "a line is a class number"),
         (LINE, "bolt\nbolt", "'bolt' is named twice"),
+        (
+            "1 .5 .5 .5 .5\n3 .5 .5 .2 .2",
+            "bolt\nnut\npin",
+            "from 0 to 2 for bolt, nut, pin, got 1 to 3; all fit with -1",
+        ),
     ],
 )
 def test_what_is_refused(line: str, classes: str, sentence: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ CELLS = Facts(images=292, boxes=3941, classes=3, most=30, short=480, small=0.17)
 RECIPE = detbox.compose("experiment=finetune")
 
 
-def chosen(facts: Facts, **settings: Any) -> dict[str, Any]:
+def chosen(facts: Facts, typed: Sequence[str] = (), **settings: Any) -> dict[str, Any]:
     cfg = RECIPE.copy()
     for key, value in settings.items():
         OmegaConf.update(cfg, key.replace("__", "."), value)
-    return {choice.key: choice.value for choice in chosen_settings(cfg, facts, ())}
+    return {choice.key: choice.value for choice in chosen_settings(cfg, facts, typed)}
 
 
 def test_few_pictures_get_more_epochs_and_many_get_some() -> None:
@@ -35,8 +36,8 @@ def test_few_pictures_get_more_epochs_and_many_get_some() -> None:
     )
     assert few * (10 // 4) >= 1400 > (few - 1) * (10 // 4)
     assert (cells, many) == (20, 12)
-    for key in ("data__batch_size", "data__total_batch"):
-        assert chosen(CELLS, **{key: 8})["trainer.max_epochs"] == 39
+    assert chosen(CELLS, data__batch_size=8)["trainer.max_epochs"] == 39
+    assert chosen(CELLS, data__total_batch=8)["trainer.max_epochs"] == 39
     assert chosen(CELLS, trainer__accumulate_grad_batches=2)["trainer.max_epochs"] == 39
 
 
@@ -62,6 +63,18 @@ def test_there_are_more_queries_than_objects() -> None:
         assert values["model.num_queries"] == queries
         assert values["model.num_denoising"] >= most
     assert chosen(CELLS, init="file.pth", model__num_queries=900)["model.num_queries"] == 900
+
+
+def test_the_choices_follow_what_was_typed() -> None:
+    values = chosen(CELLS, ["data.eval_size"], data__eval_size=320)
+    assert "data.eval_size" not in values
+    assert (values["data.train_sizes"], values["data.max_size"]) == ([320], 533)
+    values = chosen(CELLS, ["data.train_sizes"], data__train_sizes=[160, 320])
+    assert (values["data.eval_size"], values["data.max_size"]) == (320, 533)
+    every = "trainer.check_val_every_n_epoch"
+    assert chosen(CELLS, ["trainer.max_epochs"], trainer__max_epochs=30)[every] == 5
+    assert chosen(CELLS, ["trainer.max_epochs"], trainer__max_epochs=1)[every] == 1
+    assert chosen(CELLS, ["trainer.max_steps"], trainer__max_steps=100)[every] == 1
 
 
 def test_what_was_typed_and_what_a_model_lacks_is_not_chosen() -> None:
