@@ -32,8 +32,9 @@ class StopWithoutProgress(EarlyStopping):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count, and stop."""
+        ends_anyway = trainer.should_stop
         super().on_validation_end(trainer, pl_module)
-        if trainer.state.fn == "fit" and trainer.should_stop:
+        if trainer.state.fn == "fit" and trainer.should_stop and not ends_anyway:
             self._stop(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -110,6 +110,16 @@ def test_the_last_epoch_is_judged_though_it_is_no_multiple(tmp_path: Path) -> No
     assert judged == [1, 3, 4]
 
 
+def test_weights_at_which_the_steps_end_are_judged_and_kept(tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path / "best", monitor="val/AP", mode="max")
+    settings = {"max_epochs": -1, "max_steps": 2, "limit_train_batches": 1.0}
+    steps = {"check_val_every_n_epoch": 5, "num_sanity_val_steps": 0}
+    trainer(tmp_path, callback(tmp_path), best, **settings, **steps).fit(
+        Guesser(), loader(), loader()
+    )
+    assert best.best_model_path.endswith("step=2.ckpt")
+
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 
 
@@ -144,9 +154,6 @@ def test_a_validation_alone_gives_the_same(tmp_path: Path) -> None:
 def test_a_sanity_check_logs_nothing(tmp_path: Path) -> None:
     evaluation = callback(tmp_path)
     run = trainer(tmp_path, evaluation, enable_checkpointing=False, max_epochs=0)
-    run.fit(Guesser(), loader(), loader())
-    endless = {"max_epochs": -1, "max_steps": 1, "check_val_every_n_epoch": 9}
-    run = trainer(tmp_path, evaluation, enable_checkpointing=False, **endless)
     run.fit(Guesser(), loader(), loader())
     assert evaluation.figures.last is None
     assert not run.callback_metrics
