@@ -210,4 +210,4 @@ def _where(found: Trace) -> str:
     if found.first is not None:
         return f"first in {found.first}"
     largest = f", the largest in {found.largest.module}" if found.largest else ""
-    return f"though that of every batch by itself is{largest}"
+    return f"though that of each module is, and together they overflow{largest}"

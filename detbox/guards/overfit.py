@@ -89,7 +89,10 @@ def causes(course: Course) -> Iterator[str]:
         yield f"nothing is learnt from {some(zero)}, which is 0: look at criterion.weights"
     for name in names if len(course.terms) > 1 else ():
         if name not in zero and last[name] > STUCK * first.get(name, 0.0):
-            yield f"the {name} term has not fallen ({first[name]:.3g} to {last[name]:.3g})"
+            yield (
+                f"the {name} term has not fallen ({first[name]:.3g} to {last[name]:.3g}): try a "
+                f"higher optimizer.lr (now {course.rate:.3g})"
+            )
     if _still_falls(course.terms):
         steps = 2 * course.steps
         yield (
@@ -104,10 +107,10 @@ def causes(course: Course) -> Iterator[str]:
 
 
 def _still_falls(terms: Sequence[Mapping[str, float]]) -> bool:
-    """Whether the last third of the loss lies below the third before."""
-    third = len(terms) // 3
-    if not third:  # too short to tell
+    """Whether the last third of the loss lies below the third before; of one figure, perhaps."""
+    if len(terms) == 1:
         return True
+    third = max(1, len(terms) // 3)
     before, after = (
         sum(each[LOSS] for each in part) for part in (terms[-2 * third : -third], terms[-third:])
     )
