@@ -32,4 +32,4 @@ def test_bash_completes_commands_and_their_settings() -> None:
     )
     commands, models = asked.stdout.splitlines()
     assert commands == "predict"
-    assert models == "model=dino model=dino_5scale model=dino_detrex"
+    assert models == "model=dino model=dino_5scale model=dino_detrex model=dino_small"
