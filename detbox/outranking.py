@@ -49,6 +49,16 @@ def outranked(arguments: Sequence[str]) -> list[str]:
     return [*(f"{key}={_text(value)}" for key, value in added.items()), *arguments]
 
 
+def stated_keys(arguments: Sequence[str]) -> set[str]:
+    """Keys of the values that typed options state; those of experiments are nobody's choice."""
+    return {
+        f"{group}.{key}"
+        for group, names in _choices(arguments)
+        for key in (key for name in names for key in _stated(group, name))
+        if group != GROUP
+    }
+
+
 def _choices(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Groups and their options among the arguments; a sweep has several."""
     for argument in arguments:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import detbox
-from detbox.outranking import outranked
+from detbox.outranking import outranked, stated_keys
 
 CONF = Path(__file__).parents[1] / "conf"
 RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
@@ -16,7 +16,14 @@ RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_smoke_run_of_any_recipe_is_one_step(recipe: str) -> None:
     added = outranked([f"experiment={recipe}", "trainer=smoke"])
-    assert added[0] == "trainer.max_epochs=1"
+    by_its_plan = recipe == "finetune"  # which leaves what `trainer=smoke` states
+    assert (added[0] == "trainer.max_epochs=1") != by_its_plan
+
+
+def test_what_typed_options_state_counts_as_typed() -> None:
+    keys = stated_keys(["experiment=quickstart", "trainer=smoke", "seed=3"])
+    assert {"trainer.max_epochs", "trainer.max_steps"} <= keys
+    assert "model.num_queries" not in keys
 
 
 def test_a_typed_option_keeps_what_it_states() -> None:

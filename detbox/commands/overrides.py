@@ -11,6 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from detbox.outranking import stated_keys
+
 
 def typed(arguments: Sequence[str]) -> dict[str, Any]:
     """Keys and values of the overrides among a command line's arguments."""
@@ -34,3 +36,10 @@ def typed_keys() -> list[str]:
     if not HydraConfig.initialized():
         return []
     return list(typed(HydraConfig.get().overrides.task))
+
+
+def chosen_keys() -> list[str]:
+    """Those, and what their options state, such as `trainer.max_epochs` of `trainer=smoke`."""
+    if not HydraConfig.initialized():
+        return []
+    return [*typed_keys(), *stated_keys(HydraConfig.get().overrides.task)]

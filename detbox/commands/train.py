@@ -22,7 +22,7 @@ from detbox.build import (
 )
 from detbox.commands.changes import Change, check_batches, check_resumable
 from detbox.commands.overfitting import conclude, few_of, gate_of, gate_settings
-from detbox.commands.overrides import typed_keys
+from detbox.commands.overrides import chosen_keys, typed_keys
 from detbox.commands.resuming import settings_of_run
 from detbox.commands.session import context_of, report, trainer_of
 from detbox.commands.table import register_command
@@ -142,7 +142,7 @@ def fitted_to(data: DataModule, cfg: DictConfig) -> DictConfig:
         return cfg
     run = None if cfg.ckpt is None else RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
     facts = Facts.of(data.training_split)
-    chosen = chosen_settings(cfg, facts, typed_keys(), run)
+    chosen = chosen_settings(cfg, facts, chosen_keys(), run)
     if run is None:
         rank_zero_only(say)(f"plan {cfg.plan.name}, from {facts}:")
         for choice in chosen:
