@@ -12,12 +12,11 @@ import numpy as np
 
 from detbox.annotations.csv_columns import Row, layout, rows
 from detbox.annotations.documents import split_called, split_of_document
-from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.labelled import NO_BOXES, Labelled, split_of_pictures
 from detbox.annotations.left_out import LeftOut
 from detbox.annotations.listing import Listing
-from detbox.annotations.pairing import Pictures, of_split, split_of_file, stand_in
+from detbox.annotations.pairing import Pictures, left_out_pictures, split_of_file, stand_in
 from detbox.annotations.split import Split
 from detbox.annotations.texts import read_text
 from detbox.registry import FORMATS
@@ -116,13 +115,12 @@ def read_csv(source: Source) -> Split:
         grouped.setdefault(name, []).append(row)
     shares = _are_shares(row for each in grouped.values() for row in each)
     listed = [_labelled(name, each, shares) for name, each in grouped.items()]
-    findings = [*documents.images.findings(), *left_out.findings()]
-    others = [
-        each for each in of_split(documents.images.pictures, source.split) if each not in grouped
+    what, pictures = "image files that no line names left out", documents.images.pictures
+    findings = [
+        *documents.images.findings(),
+        *left_out.findings(),
+        *left_out_pictures(what, pictures, source.split, grouped),
     ]
-    if others:
-        what = "image files that no line names left out"
-        findings.append(Finding(what, len(others), others[0], defect=False))
     file = documents.root / documents.files[0] if len(documents.files) == 1 else source.annotations
     return split_of_pictures(file, documents.images.root, listed, documents.classes, findings)
 

@@ -12,13 +12,12 @@ import numpy as np
 
 from detbox.annotations.documents import split_called, split_of_document
 from detbox.annotations.entries import numbers
-from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.headers import Size
 from detbox.annotations.labelled import NO_BOXES, Labelled, split_of_pictures
 from detbox.annotations.left_out import LeftOut
 from detbox.annotations.listing import Listing
-from detbox.annotations.pairing import Pictures, of_split, split_of_file, stand_in
+from detbox.annotations.pairing import Pictures, left_out_pictures, split_of_file, stand_in
 from detbox.annotations.split import Split
 from detbox.annotations.xml import elements, root_name
 from detbox.errors import DataError
@@ -116,13 +115,12 @@ def read_cvat(source: Source) -> Split:
     listed: dict[str, Labelled] = {}
     for image, name in documents.entries(source.split, classes):
         listed.setdefault(name, _labelled(image, name, left_out))
-    findings = [*documents.images.findings(), *left_out.findings()]
-    others = [
-        each for each in of_split(documents.images.pictures, source.split) if each not in listed
+    what, pictures = "image files that no entry names left out", documents.images.pictures
+    findings = [
+        *documents.images.findings(),
+        *left_out.findings(),
+        *left_out_pictures(what, pictures, source.split, listed),
     ]
-    if others:
-        what = "image files that no entry names left out"
-        findings.append(Finding(what, len(others), others[0], defect=False))
     space = LabelSpace(tuple(classes), tuple(range(1, len(classes) + 1))) if classes else None
     file = documents.root / documents.files[0] if len(documents.files) == 1 else source.annotations
     return split_of_pictures(file, documents.images.root, list(listed.values()), space, findings)

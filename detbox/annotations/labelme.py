@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 
 from detbox.annotations.entries import numbers, whole
-from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.headers import Size
 from detbox.annotations.labelled import NO_BOXES, Labelled, split_of_pictures
 from detbox.annotations.left_out import LeftOut
 from detbox.annotations.listing import Listing
-from detbox.annotations.pairing import Pairs, Pictures, of_split, stand_in
+from detbox.annotations.pairing import (
+    WITHOUT_FILE,
+    Pairs,
+    Pictures,
+    left_out_pictures,
+    of_split,
+    stand_in,
+)
 from detbox.annotations.split import Split
 from detbox.annotations.texts import decoded, read_bytes
 from detbox.errors import DataError
@@ -85,11 +91,13 @@ def read_labelme(source: Source) -> Split:
         name = pairs.label(file) or (named and pictures.find(named, beside, source.split))
         name = name or stand_in(named or f"{file}.jpg", beside)
         listed.append(_labelled(document, name, file, shapeless))
-    findings = [*images.findings(), *unread.findings(), *shapeless.findings()]
     known = {each.name for each in listed}
-    if others := [each for each in of_split(images.pictures, source.split) if each not in known]:
-        what = "image files without an annotation file left out"
-        findings.append(Finding(what, len(others), others[0], defect=False))
+    findings = [
+        *images.findings(),
+        *unread.findings(),
+        *shapeless.findings(),
+        *left_out_pictures(WITHOUT_FILE, images.pictures, source.split, known),
+    ]
     return split_of_pictures(source.annotations, images.root, listed, None, findings)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
+from detbox.annotations.findings import Finding
 from detbox.annotations.listing import PICTURES, Listing
 from detbox.annotations.spelling import Spelled, split_of
 
@@ -14,6 +15,7 @@ CONTAINERS = re.compile(
 )
 """folders that say what lies in them, not which pictures they are"""
 Key = tuple[str, ...]
+WITHOUT_FILE = "image files without an annotation file left out"
 
 
 def split_of_file(path: str) -> str | None:
@@ -24,6 +26,14 @@ def split_of_file(path: str) -> str | None:
 def of_split(paths: Iterable[str], split: str) -> list[str]:
     """Those below a folder of the split; all of them where `split` is empty."""
     return [path for path in paths if not split or split_of_file(path) == split]
+
+
+def left_out_pictures(
+    what: str, pictures: Iterable[str], split: str, named: Collection[str]
+) -> list[Finding]:
+    """Pictures of a split that no annotation names, under `what` a message calls them."""
+    others = [picture for picture in of_split(pictures, split) if picture not in named]
+    return [Finding(what, len(others), others[0], defect=False)] if others else []
 
 
 class Pairs:

@@ -16,7 +16,14 @@ from detbox.annotations.headers import Size
 from detbox.annotations.labelled import NO_BOXES, Labelled, split_of_pictures
 from detbox.annotations.left_out import LeftOut
 from detbox.annotations.listing import Listing
-from detbox.annotations.pairing import Pairs, Pictures, of_split, stand_in
+from detbox.annotations.pairing import (
+    WITHOUT_FILE,
+    Pairs,
+    Pictures,
+    left_out_pictures,
+    of_split,
+    stand_in,
+)
 from detbox.annotations.split import Split
 from detbox.annotations.texts import read_text
 from detbox.annotations.xml import read_xml, root_name
@@ -80,7 +87,12 @@ def read_voc(source: Source) -> Split:
             continue
         own = file if texts.root == images.root else file.rpartition("/")[2]
         listed.append(_labelled(element, own, pairs.label(file), pictures, source.split))
-    findings = [*images.findings(), *left_out.findings(), *_others(images, listed, source.split)]
+    named = {each.name for each in listed}
+    findings = [
+        *images.findings(),
+        *left_out.findings(),
+        *left_out_pictures(WITHOUT_FILE, images.pictures, source.split, named),
+    ]
     difficult = [each.name for each in listed if any(each.crowd)]
     if difficult:
         what = "images have difficult objects, neither learnt nor scored"
@@ -160,11 +172,3 @@ def _number(text: str | None) -> float:
     except ValueError:
         return math.nan
     return number if abs(number) <= LONGEST else math.nan
-
-
-def _others(images: Listing, listed: Sequence[Labelled], split: str) -> list[Finding]:
-    """Pictures that no file names, where it can be told that they are of this split."""
-    known = {each.name for each in listed}
-    others = [each for each in of_split(images.pictures, split) if each not in known]
-    what = "image files without an annotation file left out"
-    return [Finding(what, len(others), others[0], defect=False)] if others else []

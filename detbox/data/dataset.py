@@ -41,4 +41,4 @@ class DataSet:
     embedded: bool = False
     """True for the data set that the package draws itself"""
     advice: str = "choose another data set"
-    """what to do where a split is missing"""
+    """what to do where a split is missing, with `*` for its name"""

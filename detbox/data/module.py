@@ -166,7 +166,7 @@ def _told(split: Split | None) -> Split | None:
 
 def _present(name: str, split: Split | None, advice: str) -> Split:
     if split is None:
-        raise DataError(f"expected a {name} split, found none; {advice}")
+        raise DataError(f"expected a {name} split, found none; {advice.replace('*', name)}")
     return split
 
 
