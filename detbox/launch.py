@@ -38,6 +38,11 @@ from detbox.runfile import RunCheckpoint
 from detbox.stopping import REQUESTS, Stopped
 
 CONF = "pkg://detbox.conf"
+OF_SWEEP = (
+    "the job that ran is saved; several at a time are cut off behind their last save; "
+    "resume=auto hydra.sweep.dir=FOLDER, typed from the first start on, go on with all of them"
+)
+"""where the work of a sweep stands"""
 
 
 def prepare(name: str | None) -> None:
@@ -64,7 +69,8 @@ def launch(name: str) -> None:
             _compose_and_run(name)
     except Stopped as stopped:
         if stopped.is_first:
-            print(stopped, file=sys.stderr)
+            sweeps = not MULTIRUN.isdisjoint(sys.argv)
+            print(Stopped(stopped.number, OF_SWEEP) if sweeps else stopped, file=sys.stderr)
         sys.exit(stopped.code)
 
 

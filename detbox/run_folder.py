@@ -32,6 +32,8 @@ OWN = {"checkpoints", "metrics.csv"}
 LOCK = ".lock"
 NOTES = {".hydra", "multirun.yaml", LOCK, CONSOLE}
 """what commands leave of which nothing came"""
+SETTINGS = "hparams.yaml"
+"""what a training writes when it begins"""
 MULTIRUN = {"-m", "--multirun"}
 
 
@@ -158,10 +160,32 @@ def tidied(arguments: Sequence[str]) -> Iterator[list[str]]:
     is_own = bool(named) and not rank() and (bool(added) or not folder.exists())
     notes = ["hydra.output_subdir=null"] if rank() and "hydra.output_subdir" not in given else []
     try:
-        yield [*arguments, *added, *notes]
+        with _settings_kept(folder):
+            yield [*arguments, *added, *notes]
     finally:
         if is_own:
             remove_empty(folder, parents=2 if added else 0)  # the day, and that of all runs
+
+
+@contextmanager
+def _settings_kept(folder: Path) -> Iterator[None]:
+    """Put a run's settings back where a command that was to go on with it never began.
+
+    Hydra writes its files before anybody can refuse; a run that begins writes `hparams.yaml`.
+    """
+    kept = {each: each.read_bytes() for each in folder.glob(".hydra/*.yaml")} if not rank() else {}
+    before = _written_at(folder / SETTINGS)
+    try:
+        yield
+    except SystemExit:
+        if _written_at(folder / SETTINGS) == before:
+            for file, content in kept.items():
+                file.write_bytes(content)
+        raise
+
+
+def _written_at(file: Path) -> int | None:
+    return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def remove_empty(folder: Path, parents: int = 0) -> None:

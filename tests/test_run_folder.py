@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from detbox.run_folder import (
     held,
     new_folder,
     remove_empty,
+    tidied,
 )
 
 ONE_STEP = (*TINY, "trainer.max_steps=1", "trainer.limit_val_batches=1")
@@ -166,3 +168,22 @@ def test_a_command_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     process = forked_run.start("train", "data=coco", "data.root=nowhere", folder=tmp_path)
     assert forked_run.ended(process) == 1
     assert [each.name for each in tmp_path.rglob("*")] == ["train.log"]
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_refused_command_leaves_the_settings_of_the_run(begins: bool, tmp_path: Path) -> None:
+    run_in(tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    settings = tmp_path / ".hydra" / "config.yaml"
+    settings.write_text("then")
+
+    def fails() -> None:
+        with tidied([f"hydra.run.dir={tmp_path}"]):
+            settings.write_text("now")
+            if begins:
+                (tmp_path / "hparams.yaml").touch()
+            sys.exit(1)
+
+    with pytest.raises(SystemExit):
+        fails()
+    assert settings.read_text() == ("now" if begins else "then")
