@@ -66,6 +66,20 @@ def test_a_run_that_ended_so_does_not_go_on(
     assert "stopped early: AP has not risen above 0.300 for 2 validations" in caplog.text
 
 
+def test_a_run_that_ends_otherwise_is_not_said_to_have_stopped_early(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = Scores()
+    monkeypatch.setattr(
+        ends, "on_train_batch_end", lambda run, *_: setattr(run, "should_stop", True)
+    )
+    run = trainer(tmp_path, callbacks=[ends, StopWithoutProgress(2, 0.0)], max_epochs=3)
+    with caplog.at_level(logging.INFO, "detbox"):
+        run.fit(ToyModule(), loader(1), loader(1))
+    assert run.global_step == 1
+    assert "stopped early" not in caplog.text
+
+
 def test_without_an_evaluation_it_is_refused(tmp_path: Path) -> None:
     chosen = {"stop": {"name": "early_stopping"}}
     with pytest.raises(SettingError, match=r"callbacks\.evaluation is off"):
