@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from detbox.data.paths import same_kind, with_companions
 from detbox.messages import literal
-from detbox.runfile import EACH_TIME, LAST, TO_RESUME, RunCheckpoint
+from detbox.runfile import EACH_TIME, LAST, RunCheckpoint
 
 DETECTORS = {"experiment", "model", "backbone"}
 """groups whose options choose among the others"""
@@ -30,20 +30,21 @@ def going_on_in(folder: Path, cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def settings_of_run(cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
+def settings_of_run(checkpoint: RunCheckpoint, cfg: DictConfig, typed: Iterable[str]) -> DictConfig:
     """The stored configuration with what was typed of it, so that `ckpt=RUN` alone goes on.
 
     Whoever types the detector, such as `model=dino`, gives all settings himself; another option,
     such as `logger=wandb`, takes the place of the run's.
 
     Args:
+        checkpoint: of the run.
         cfg: as composed, with `ckpt`.
         typed: the keys of the command line.
     """
     keys = [key for key in typed if key.partition(".")[0] in cfg or key in DETECTORS]
     if not DETECTORS.isdisjoint(keys):
         return cfg
-    run = RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
+    run = checkpoint.recipe
     options = {key for key in keys if isinstance(cfg.get(key), DictConfig)} - {"data"}
     with open_dict(run):
         for key in cfg:

@@ -61,12 +61,13 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Raises:
         ValueError, FileNotFoundError: the data, the checkpoint or a setting cannot be used.
     """
-    cfg = settled(_checked(cfg))
+    run = None if cfg.ckpt is None else RunCheckpoint.read(cfg.ckpt, TO_RESUME)
+    cfg = settled(_checked(cfg, run))
     _begin(cfg)
-    cfg, data = _chosen_data(cfg)
+    cfg, data = _chosen_data(cfg, run)
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
-    changed = _give_weights(module, cfg, data, folder)
+    changed = _give_weights(module, cfg, data, run, folder)
     _freeze_unused(module)
     context = context_of(cfg, data, folder, data.label_space, training=True)
     gates = [] if cfg.get("overfit") is None else [gate_of(context)]
@@ -75,7 +76,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     failed = True
     try:
         share_step(cfg, data, trainer)
-        _check_place(cfg, data, trainer, changed)
+        if run is not None:
+            _check_place(run, data, trainer, changed)
+        run = None  # Lightning reads it again: weights of a large detector are not kept twice
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         if context.figures.promised and context.figures.last is None:  # shorter than an epoch
             trainer.validate(module, data, verbose=False)
@@ -88,10 +91,10 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     return Result(figures, cfg.objective)
 
 
-def _checked(cfg: DictConfig) -> DictConfig:
+def _checked(cfg: DictConfig, run: RunCheckpoint | None) -> DictConfig:
     """The settings, of a run that goes on its own, once no value is left that cannot be."""
-    if cfg.ckpt is not None and (keys := typed_keys()):
-        cfg = settings_of_run(cfg, keys)
+    if run is not None and (keys := typed_keys()):
+        cfg = settings_of_run(run, cfg, keys)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     if cfg.objective not in SCALARS:
@@ -111,10 +114,10 @@ def _begin(cfg: DictConfig) -> None:
         rank_zero_only(say)(f"recipe {cfg.recipe}")
 
 
-def _chosen_data(cfg: DictConfig) -> tuple[DictConfig, DataModule]:
+def _chosen_data(cfg: DictConfig, run: RunCheckpoint | None) -> tuple[DictConfig, DataModule]:
     """The data, and the settings as plan and gate want them for these data."""
     data = build_data(cfg)
-    cfg = fitted_to(data, cfg)
+    cfg = fitted_to(data, cfg, run)
     if cfg.get("overfit") is None:
         return cfg, data
     cfg = gate_settings(cfg)
@@ -136,13 +139,12 @@ def settled(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def fitted_to(data: DataModule, cfg: DictConfig) -> DictConfig:
+def fitted_to(data: DataModule, cfg: DictConfig, run: RunCheckpoint | None) -> DictConfig:
     """With what the plan takes from the training pictures; a run that goes on keeps its own."""
     if cfg.get("plan") is None or data.training_split is None:
         return cfg
-    run = None if cfg.ckpt is None else RunCheckpoint.read(cfg.ckpt, TO_RESUME).recipe
     facts = Facts.of(data.training_split)
-    chosen = chosen_settings(cfg, facts, chosen_keys(), run)
+    chosen = chosen_settings(cfg, facts, chosen_keys(), None if run is None else run.recipe)
     if run is None:
         rank_zero_only(say)(f"plan {cfg.plan.name}, from {facts}:")
         for choice in chosen:
@@ -179,7 +181,11 @@ def share_step(cfg: DictConfig, data: DataModule, trainer: pl.Trainer) -> None:
 
 
 def _give_weights(
-    module: DetectionModule, cfg: DictConfig, data: DataModule, folder: Path
+    module: DetectionModule,
+    cfg: DictConfig,
+    data: DataModule,
+    run: RunCheckpoint | None,
+    folder: Path,
 ) -> list[Change]:
     """From the checkpoint to resume, from the one to start from, or of the backbone alone.
 
@@ -189,17 +195,16 @@ def _give_weights(
 
     from detbox.conversion import start_from
 
-    if cfg.ckpt is not None and cfg.init is not None:
+    if run is not None and cfg.init is not None:
         raise SettingError(
             f"ckpt={cfg.ckpt} resumes a run and init={cfg.init} starts one; give one of the two"
         )
-    if cfg.ckpt is not None:
-        checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
-        changed = check_resumable(checkpoint, plain(cfg), data.label_space)
-        checkpoint.check(module.detector)
+    if run is not None:
+        changed = check_resumable(run, plain(cfg), data.label_space)
+        run.check(module.detector)
         if changed:
             rank_zero_only(say)(f"goes on with other settings: {', '.join(map(str, changed))}")
-        rank_zero_only(say)(_goes_on(checkpoint, cfg.trainer.max_epochs, folder))
+        rank_zero_only(say)(_goes_on(run, cfg.trainer.max_epochs, folder))
         return changed
     if cfg.init is not None:
         table = start_from(module, cfg.init, cfg)
@@ -210,15 +215,12 @@ def _give_weights(
 
 
 def _check_place(
-    cfg: DictConfig, data: DataModule, trainer: pl.Trainer, changed: Sequence[Change]
+    run: RunCheckpoint, data: DataModule, trainer: pl.Trainer, changed: Sequence[Change]
 ) -> None:
     """Refuse a place within an epoch that would have another length."""
-    if cfg.ckpt is None:
-        return
-    checkpoint = RunCheckpoint.read(cfg.ckpt, TO_RESUME)
     pictures = data.dataset.loading.batch_size
     batches = training_steps(data.train.num_images, pictures, trainer.world_size)
-    check_batches(checkpoint, batches, changed)
+    check_batches(run, batches, changed)
 
 
 def _goes_on(checkpoint: RunCheckpoint, max_epochs: int, folder: Path) -> str:

@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> RunCheckpoint:
 
 
 def test_the_file_alone_says_how_to_go_on(run: RunCheckpoint) -> None:
-    cfg = settings_of_run(detbox.compose(f"ckpt='{run.path}'"), ["ckpt", "hydra.run.dir"])
+    cfg = settings_of_run(run, detbox.compose(f"ckpt='{run.path}'"), ["ckpt", "hydra.run.dir"])
     assert (cfg.model.num_queries, cfg.data.batch_size, cfg.ckpt) == (8, 3, str(run.path))
     assert changes(run.config, plain(cfg)) == []
 
@@ -38,7 +38,7 @@ def test_the_file_alone_says_how_to_go_on(run: RunCheckpoint) -> None:
 def test_what_is_typed_comes_before_what_is_stored(run: RunCheckpoint) -> None:
     typed = {"ckpt": f"'{run.path}'", "data.batch_size": "5", "seed": "3"}
     composed = detbox.compose(*(f"{key}={value}" for key, value in typed.items()))
-    cfg = settings_of_run(composed, typed)
+    cfg = settings_of_run(run, composed, typed)
     assert (cfg.data.batch_size, cfg.seed, cfg.model.num_queries) == (5, 3, 8)
     told = [str(each) for each in check_resumable(run, plain(cfg), SPACE)]
     assert told == ["data.batch_size 3 -> 5", "seed 0 -> 3"]
@@ -46,7 +46,7 @@ def test_what_is_typed_comes_before_what_is_stored(run: RunCheckpoint) -> None:
 
 def test_whoever_chooses_a_model_gives_all_settings(run: RunCheckpoint) -> None:
     composed = detbox.compose("model=dino", f"ckpt='{run.path}'")
-    assert settings_of_run(composed, ["model", "ckpt"]) is composed
+    assert settings_of_run(run, composed, ["model", "ckpt"]) is composed
 
 
 def test_another_option_takes_the_place_of_the_runs_and_of_nothing_else(run: RunCheckpoint) -> None:
@@ -57,7 +57,7 @@ def test_another_option_takes_the_place_of_the_runs_and_of_nothing_else(run: Run
         "trainer": "smoke",
     }
     composed = detbox.compose(*(f"{key}={value}" for key, value in typed.items()))
-    cfg = settings_of_run(composed, [*typed, "launcher"])
+    cfg = settings_of_run(run, composed, [*typed, "launcher"])
     assert (cfg.logger.name, cfg.logger.mode, cfg.trainer.max_steps) == ("wandb", "offline", 1)
     assert (cfg.model.num_queries, cfg.optimizer.lr) == (8, 0.5)
     assert "launcher" not in cfg
@@ -69,13 +69,13 @@ def test_another_option_takes_the_place_of_the_runs_and_of_nothing_else(run: Run
 
 def test_data_of_the_same_kind_leave_the_other_settings(run: RunCheckpoint) -> None:
     composed = detbox.compose(f"ckpt='{run.path}'", "data=shapes", "data.val_images=7")
-    cfg = settings_of_run(composed, ["ckpt", "data", "data.val_images"])
+    cfg = settings_of_run(run, composed, ["ckpt", "data", "data.val_images"])
     assert (cfg.model.num_queries, cfg.data.batch_size, cfg.data.val_images) == (8, 3, 7)
 
 
 def test_another_learning_rate_is_refused(run: RunCheckpoint) -> None:
     composed = detbox.compose(f"ckpt='{run.path}'", "optimizer.lr=0.1")
-    cfg = settings_of_run(composed, ["ckpt", "optimizer.lr"])
+    cfg = settings_of_run(run, composed, ["ckpt", "optimizer.lr"])
     with pytest.raises(CheckpointError, match=r"optimizer\.lr 0\.5 -> 0\.1: the optimizer.*init="):
         check_resumable(run, plain(cfg), SPACE)
 
