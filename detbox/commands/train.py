@@ -80,7 +80,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
             _check_place(run, data, trainer, changed)
         run = None  # Lightning reads it again: weights of a large detector are not kept twice
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
-        if context.figures.promised and context.figures.last is None:  # shorter than an epoch
+        if context.figures.promised and context.figures.last is None:  # nothing was left to do
             trainer.validate(module, data, verbose=False)
         failed = False
     finally:
