@@ -122,6 +122,7 @@ def context(folder: Path, loggers: Sequence[Logger] = (), *, training: bool = Tr
         areas=np.zeros(0),
         crowd=np.zeros(0, bool),
         learnt=np.zeros(0, bool),
+        object_ids=nothing,
         findings=(),
     )
     return RunContext(folder, 0, training, split, SPACE, loggers)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detbox.annotations.findings import Finding, found
+from detbox.annotations.ids import fit_int64
 from detbox.annotations.split import PackedStrings, Split, corners
 from detbox.errors import DataError
 from detbox.structures import LabelSpace
@@ -116,6 +117,7 @@ def pack(
         areas=np.where(kept.areas >= 0, kept.areas, kept.boxes[:, 2] * kept.boxes[:, 3]),
         crowd=kept.crowd,
         learnt=learnt[order],
+        object_ids=_numbers(objects.ids)[order],
         findings=(*lost, *dropped, *left_out, *_clipped(objects, images, learnt), *empty),
     )
 
@@ -123,6 +125,12 @@ def pack(
 def with_findings(split: Split, *more: Finding) -> Split:
     """The split with further findings."""
     return split._replace(findings=(*more, *split.findings))
+
+
+def _numbers(ids: np.ndarray) -> np.ndarray:
+    """Ids as int64, (A,); from 1 on where not all are whole numbers of 64 bits."""
+    listed = ids.tolist()
+    return np.array(listed if fit_int64(listed) else range(1, len(listed) + 1), dtype=np.int64)
 
 
 def _lost(

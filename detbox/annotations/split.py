@@ -64,6 +64,8 @@ class Split(NamedTuple):
     """(A,) bool: a region of many objects, which scoring ignores"""
     learnt: np.ndarray
     """(A,) bool: worth training on; crowds and boxes without a visible area are not"""
+    object_ids: np.ndarray
+    """(A,) int64: as the file numbers its objects, else from 1 on in its order"""
     findings: tuple[Finding, ...]
     """what reading has mended or left out"""
     found_as: str = ""
@@ -94,6 +96,7 @@ class Split(NamedTuple):
             areas=self.areas[own],
             crowd=self.crowd[own],
             learnt=self.learnt[own],
+            object_ids=self.object_ids[own],
         )
 
     @property

@@ -23,6 +23,19 @@ def read_from(folder: Path, file: Path) -> Split:
     return with_files_found(read_coco(Source(folder, file)), folder, "train")
 
 
+@pytest.mark.parametrize(("ids", "known"), [((7, 3, 9), [3, 9]), ((7, "b", None), [1, 2])])
+def test_objects_keep_the_numbers_of_their_file(
+    write_split: WriteSplit, ids: tuple, known: list[int]
+) -> None:
+    owners = (9, 1, 1)  # the first is of no image
+    boxes = [box(n, owner, [1, n, 5, 5]) for n, owner in enumerate(owners)]
+    for entry, number in zip(boxes, ids, strict=True):
+        entry["id"] = number
+    split = read(write_split(annotations=boxes))
+    assert split.object_ids.tolist() == known
+    assert split.of_images([0, 0]).object_ids.tolist() == known * 2
+
+
 @pytest.mark.parametrize("ids", [(0, 1, 2), (1, 2, 3), (7, 90, 13)])
 def test_any_category_ids_become_contiguous_labels(write_split: WriteSplit, ids: tuple) -> None:
     categories = [{"id": number, "name": f"class {number}"} for number in ids]
