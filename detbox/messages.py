@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
+from typing import Any
 
 EXAMPLE = "such as model=dino or model.num_queries=300"
 """of settings"""
@@ -71,6 +72,15 @@ def quoted(text: str) -> str:
 def literal(text: str) -> str:
     """Text that OmegaConf takes as it is, though it may have `${` in it."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def taken_literally(tree: Any) -> Any:
+    """The same of every text in mappings and lists."""
+    if isinstance(tree, Mapping):
+        return {key: taken_literally(value) for key, value in tree.items()}
+    if isinstance(tree, Sequence) and not isinstance(tree, str):
+        return [taken_literally(value) for value in tree]
+    return literal(tree) if isinstance(tree, str) else tree
 
 
 _JOINERS = "\u200c\u200d"

@@ -9,6 +9,7 @@ Parts that give or read class scores say which: `@MODELS.register("dino", scores
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
@@ -25,6 +26,7 @@ from detbox.messages import near
 from detbox.ranges import check_range, range_in
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+UNIONS = (typing.Union, types.UnionType)
 Scores = Literal["sigmoid", "softmax"]
 """each class by itself, or all classes and no object against each other"""
 
@@ -228,6 +230,9 @@ def _hints(builder: Callable[..., Any], *, extras: bool = False) -> dict[str, An
 def _field_type(hint: Any) -> Any:
     """The hint as OmegaConf understands it: tuples become lists, literals their own type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    containers = [each for each in arguments if typing.get_origin(each) is not None]
+    if origin in UNIONS and containers and len(set(arguments) - {type(None)}) > 1:
+        return Any  # OmegaConf knows no union of a container with something else
     if origin is tuple:
         return list[arguments[0]]  # type: ignore[valid-type]
     if origin is typing.Literal:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from detbox.errors import CheckpointError, MissingFileError
-from detbox.messages import counted, literal, typed
+from detbox.messages import counted, taken_literally, typed
 from detbox.misfit import misfit
 from detbox.pickles import read_safely, write_whole
 from detbox.places import located
@@ -107,7 +107,7 @@ class RunCheckpoint:
     @property
     def recipe(self) -> DictConfig:
         """The configuration to build from; all text in it is meant as it is."""
-        config: DictConfig = OmegaConf.create(_taken_literally(self.config))
+        config: DictConfig = OmegaConf.create(taken_literally(self.config))
         return config
 
     @property
@@ -214,14 +214,6 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _taken_literally(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _taken_literally(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_taken_literally(value) for value in tree]
-    return literal(tree) if isinstance(tree, str) else tree
 
 
 def _epoch(trainer: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("outranking",),
     ("structures", "boxes", "numerics", "pickles", "registry", "misfit", "wrappers"),
     ("padding", "annotations"),
+    ("arranging",),
     ("callbacks", "planning"),
     ("ops",),
     ("layers",),

@@ -86,11 +86,21 @@ class Split(NamedTuple):
         chosen = np.asarray(images, dtype=np.int64)
         spans = [np.arange(self.starts[each], self.starts[each + 1]) for each in chosen]
         own = np.concatenate([np.zeros(0, np.int64), *spans])
-        return self._replace(
+        return self._with_objects(own, list(map(len, spans)))._replace(
             image_ids=self.image_ids[chosen],
             sizes=self.sizes[chosen],
             names=PackedStrings([self.names[each] for each in chosen.tolist()]),
-            starts=np.cumsum([0, *map(len, spans)]),
+        )
+
+    def of_objects(self, kept: np.ndarray) -> Split:
+        """The same images with some of the objects, (A,) bool."""
+        counts = np.bincount(self.owners()[kept], minlength=self.num_images)
+        return self._with_objects(np.flatnonzero(kept), counts.tolist())
+
+    def _with_objects(self, own: np.ndarray, counts: list[int]) -> Split:
+        """Objects at some positions in the order of their images, of which each has so many."""
+        return self._replace(
+            starts=np.cumsum([0, *counts]),
             labels=self.labels[own],
             boxes=self.boxes[own],
             areas=self.areas[own],

@@ -6,13 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 
 from detbox.commands.table import bare_of, paths_of
-from detbox.data.paths import path_settings
+from detbox.commands.values import parsed, written_names
+from detbox.data.paths import name_settings, path_settings
 from detbox.errors import MissingFileError, SettingError, UnknownNameError
 from detbox.messages import literal, near, quoted
 from detbox.places import located
@@ -27,7 +24,7 @@ _OVERRIDE = re.compile(r"(\+{0,2})([\w.]+)=(.+)", re.DOTALL)
 
 
 def readable(command: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments with every path quoted where Hydra would refuse it or read something else.
+    """The arguments with paths and names quoted where Hydra would refuse them or read other ones.
 
     What is there under the name as typed is meant, whatever the grammar makes of it; else the
     grammar decides, and what it refuses is taken as it is. `data=FOLDER` becomes `data=folder
@@ -43,6 +40,7 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
     """
     _check_written("the current folder", os.getcwd())
     keys = {*COMMON, *paths_of(command), *(f"{DATA}.{key}" for key in path_settings())}
+    names = {f"{DATA}.{key}" for key in name_settings()}
     sweeps = any(each in SWEEP for each in arguments)
     result: list[str] = []
     for argument in _with_keys(arguments, bare_of(command)):
@@ -52,6 +50,8 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
             _check_written(key, text)
         if key == DATA:
             result += _choice_of_data(argument, text, sweeps)
+        elif key in names:
+            result.append(f"{plus}{key}={written_names(text, sweeps)}")
         else:
             result.append(f"{plus}{key}={_path(text, sweeps)}" if key in keys else argument)
     return result
@@ -78,7 +78,7 @@ def _path(text: str, sweeps: bool) -> str:
     """A path as Hydra's grammar has it; several of them in a sweep."""
     if _is_there(text):
         return _literal(text)
-    value = _parsed(text)
+    value = parsed(text)
     if isinstance(value, str) and not value == text.strip() != text:  # Hydra drops spaces
         place = str(located(value))
         moved = value.startswith("~") or not value.isascii()
@@ -92,7 +92,7 @@ def _path(text: str, sweeps: bool) -> str:
 
 def _choice_of_data(argument: str, text: str, sweeps: bool) -> list[str]:
     """The folders that stand where an option is expected, as settings; else the argument."""
-    value = _parsed(text)
+    value = parsed(text)
     whole = value if isinstance(value, str) and not _is_there(text) else text
     names = text.split(",") if sweeps and not _is_there(whole) else [whole]
     known = sorted(set(options(DATA)))
@@ -134,7 +134,7 @@ def _literal(text: str) -> str:
     place = text if located(text) == Path(text) else str(located(text))
     if place == "???":  # OmegaConf's word for a missing value
         place = f"./{place}"
-    is_plain = _parsed(place) == place and not re.search(r"['\"]|\$\{", place)
+    is_plain = parsed(place) == place and not re.search(r"['\"]|\$\{", place)
     return place if is_plain else quoted(_without_interpolation(place))
 
 
@@ -149,11 +149,3 @@ def _is_prefix_there(text: str) -> bool:
     """Whether the folder is there whose name has the `${`."""
     start, mark, rest = text.partition("${")
     return os.path.exists(start + mark + rest.partition("/")[0])
-
-
-def _parsed(text: str) -> Any:
-    """What Hydra reads in a value; None: nothing."""
-    try:
-        return OverridesParser.create().parse_override(f"key={text}").value()
-    except HydraException:
-        return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from detbox.data.paths import same_kind, with_companions
-from detbox.messages import literal
+from detbox.messages import literal, taken_literally
 from detbox.runfile import EACH_TIME, LAST, RunCheckpoint
 
 DETECTORS = {"experiment", "model", "backbone"}
@@ -53,7 +53,7 @@ def settings_of_run(checkpoint: RunCheckpoint, cfg: DictConfig, typed: Iterable[
         run = with_data(run, cfg, keys)
         for key in (each for each in keys if each.partition(".")[0] not in {"data", *options}):
             value = OmegaConf.select(cfg, key)
-            OmegaConf.update(run, key, literal(value) if isinstance(value, str) else value)
+            OmegaConf.update(run, key, taken_literally(value))
     return run
 
 
@@ -66,5 +66,5 @@ def with_data(run: DictConfig, cfg: DictConfig, given: Iterable[str]) -> DictCon
     chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
     for key in with_companions(cfg.data, chosen):
         value = OmegaConf.select(cfg.data, key)
-        OmegaConf.update(run.data, key, literal(value) if isinstance(value, str) else value)
+        OmegaConf.update(run.data, key, taken_literally(value), merge=False)
     return run

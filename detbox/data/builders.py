@@ -7,6 +7,9 @@ from functools import partial
 from typing import Any
 
 from detbox.annotations.split import Split
+from detbox.arranging import Read
+from detbox.arranging.classes import in_classes
+from detbox.arranging.naming import ClassNames, Merges, class_names, merges
 from detbox.data.augmentation import Augmentation
 from detbox.data.dataset import DataSet, Loading
 from detbox.data.folder import Folder, Named
@@ -30,6 +33,8 @@ def folder(
     val_images: InsidePath = None,
     val_annotations: InsidePath = None,
     format: OfFolder = None,
+    classes: ClassNames = (),
+    merge: Merges = None,
     batch_size: Count = 2,
     eval_batch_size: Count = 2,
     workers: Whole = 4,
@@ -49,12 +54,13 @@ def folder(
     """A folder of pictures and annotations.
 
     The splits are found under `root`, or named: `*_images` and `*_annotations` go together and are
-    relative to `root` where it is given. `augment` lists the steps of training in order; what a
-    step's entry leaves open is as the settings of the data set say. `batch_size` is per device;
-    `total_batch` is that of an optimizer step, over devices, nodes and accumulated batches.
-    `pixel_range` says what is black and white where pictures store more than 8 bits: a number of
-    bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to its largest value.
-    `max_pixels` is the limit of a file.
+    relative to `root` where it is given. `merge` is {OLD:NEW}, for classes that count as another;
+    `classes` are those that are kept, in the order of their labels. `augment` lists the steps of
+    training in order; what a step's entry leaves open is as the settings of the data set say.
+    `batch_size` is per device; `total_batch` is that of an optimizer step, over devices, nodes and
+    accumulated batches. `pixel_range` says what is black and white where pictures store more than
+    8 bits: a number of bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to
+    its largest value. `max_pixels` is the limit of a file.
     """
     named = {
         "train": Named(train_images, train_annotations),
@@ -66,8 +72,10 @@ def folder(
         "resize": {"short_sides": train_sizes, "longest": max_size},
         "jitter": {"share": jitter},
     }
+    read: Read = Folder(root, named, format)
+    read = in_classes(read, class_names(classes), merges(merge))
     return DataSet(
-        Folder(root, named, format),
+        read,
         Display(eval_size, max_size),
         partial(Augmentation, augment, known),
         Loading(batch_size, eval_batch_size, workers, total_batch),

@@ -1,4 +1,4 @@
-"""Which settings of a data set are paths: their types say so, in the builder's signature."""
+"""Which settings of a data set are paths or names of classes: their types say so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
+from detbox.arranging.naming import NAMES
 from detbox.places import located
 from detbox.registry import DATA
 
@@ -42,14 +43,22 @@ def with_companions(data: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
 
 def path_settings() -> set[str]:
     """The settings that are paths in any kind of data."""
-    marks, names = (_OWN, _INSIDE), DATA.names()
-    return {key for mark in marks for name in names for key in _marked({"name": name}, mark)}
+    return _marked_anywhere(_OWN, _INSIDE)
+
+
+def name_settings() -> set[str]:
+    """The settings that are names of classes in any kind of data."""
+    return _marked_anywhere(NAMES)
 
 
 def same_kind(one: str, other: str) -> bool:
     """Whether two kinds of data have the same settings, being two names of one builder."""
     names = DATA.names()
     return one in names and other in names and DATA.builder(one) is DATA.builder(other)
+
+
+def _marked_anywhere(*marks: str) -> set[str]:
+    return {key for mark in marks for name in DATA.names() for key in _marked({"name": name}, mark)}
 
 
 def _marked(data: Mapping[str, Any], mark: str) -> list[str]:

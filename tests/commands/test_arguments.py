@@ -178,3 +178,29 @@ def test_neither_option_nor_folder_is_said() -> None:
 def test_names_that_no_file_can_have_are_refused(key: str) -> None:
     with pytest.raises(SettingError, match="5000 bytes long"):
         readable("train", [f"{key}={'x' * 5000}"])
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "meant"),
+    [
+        ("[Möhre, traffic light]", ["Möhre", "traffic light"]),
+        ("car", ["car"]),
+        ("['a, b',007,a(b)]", ["a, b", "007", "a(b)"]),
+        ("[${x},null]", ["${x}", "null"]),
+    ],
+)
+def test_names_of_classes_are_typed_as_they_are(typed_as: str, meant: list[str]) -> None:
+    given = readable("train", ["data=folder", f"data.classes={typed_as}"])
+    assert plain(detbox.compose(*given))["data"]["classes"] == meant
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "meant"),
+    [
+        ("{van:car,traffic light:car}", {"van": "car", "traffic light": "car"}),
+        ("{Möhre: 'a, b', 0:1}", ["Möhre:a, b", "0:1"]),
+    ],
+)
+def test_merged_classes_are_typed_as_a_mapping(typed_as: str, meant: object) -> None:
+    given = readable("train", ["data=folder", f"data.merge={typed_as}"])
+    assert plain(detbox.compose(*given))["data"]["merge"] == meant
