@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detbox.annotations.findings import found
+from detbox.annotations.findings import ABSENT, found
 from detbox.annotations.packing import with_findings
 from detbox.annotations.spelling import Spelled, Tree
 from detbox.annotations.split import PackedStrings, Split
@@ -124,7 +124,7 @@ def _renamed(split: Split, base: Path, names: list[str], paths: Paths, inner: Tr
 
     split = split._replace(folder=base, names=PackedStrings(kept))
     split = with_findings(split, *found("image files found under another spelling", other, there))
-    return with_findings(split, *found("image files missing", absent, gone))
+    return with_findings(split, *found(ABSENT, absent, gone))
 
 
 def _safe(prefix: str, name: str) -> str:

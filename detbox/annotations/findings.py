@@ -9,6 +9,14 @@ import numpy as np
 
 from detbox.messages import printable
 
+WITHOUT_AREA = "zero-area boxes dropped"
+HIDDEN = "boxes outside the image dropped"
+CUT = "boxes clipped to the image"
+CROWDS = "crowd regions left out"
+BARE = "images without boxes kept"
+ABSENT = "image files missing"
+"""what `detbox.checking` has rules for"""
+
 
 class Finding(NamedTuple):
     """One kind of thing that a reader has met."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detbox.annotations.findings import Finding, found
+from detbox.annotations.findings import BARE, CROWDS, CUT, HIDDEN, WITHOUT_AREA, Finding, found
 from detbox.annotations.ids import fit_int64
 from detbox.annotations.split import PackedStrings, Split, corners
 from detbox.errors import DataError
@@ -101,7 +101,7 @@ def pack(
     _check_meaning(source, objects.boxes[learnt], images.sizes[objects.owners[learnt]])
     lost = _lost(source, total, int(learnt.sum()), dropped + left_out)
     counts = np.bincount(objects.owners[learnt], minlength=len(images.ids))
-    empty = found("images without boxes kept", counts == 0, images.names.__getitem__, defect=False)
+    empty = found(BARE, counts == 0, images.names.__getitem__, defect=False)
     order = np.argsort(objects.owners, kind="stable")
     kept = objects.where(order)
     return Split(
@@ -180,9 +180,9 @@ def _learnt(objects: Objects, images: Images) -> tuple[np.ndarray, tuple[Finding
     return _sieve(
         objects,
         images,
-        Fault("crowd regions left out", objects.crowd, False, CROWD),
-        Fault("zero-area boxes dropped", empty, True, NO_AREA),
-        Fault("boxes outside the image dropped", outside, True, OUTSIDE),
+        Fault(CROWDS, objects.crowd, False, CROWD),
+        Fault(WITHOUT_AREA, empty, True, NO_AREA),
+        Fault(HIDDEN, outside, True, OUTSIDE),
     )
 
 
@@ -191,7 +191,7 @@ def _clipped(objects: Objects, images: Images, learnt: np.ndarray) -> tuple[Find
     limit = images.sizes[objects.owners][:, [1, 0, 1, 0]]
     beyond = ((whole < -CLIP_TOLERANCE) | (whole > limit + CLIP_TOLERANCE)).any(1)
     name = partial(_name, objects, images)
-    return found("boxes clipped to the image", learnt & beyond, name)
+    return found(CUT, learnt & beyond, name)
 
 
 def _check_meaning(source: Path, boxes: np.ndarray, sizes: np.ndarray) -> None:

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from detbox.commands import convert_checkpoint, evaluate, predict, replay, train, wandb_workspace
+from detbox.commands import (
+    check_data,
+    convert_checkpoint,
+    evaluate,
+    predict,
+    replay,
+    train,
+    wandb_workspace,
+)
 
-__all__ = ["convert_checkpoint", "evaluate", "predict", "replay", "train", "wandb_workspace"]
+__all__ = [
+    "check_data",
+    "convert_checkpoint",
+    "evaluate",
+    "predict",
+    "replay",
+    "train",
+    "wandb_workspace",
+]

@@ -1,0 +1,26 @@
+"""What would hurt a training, looked for before it; importing this registers every rule."""
+
+from __future__ import annotations
+
+from detbox.checking import alike, boxes, classes, duplicates, pictures, reading, sizes
+from detbox.checking.report import Report, checked
+from detbox.checking.rules import RULES, Found, Place, rule
+from detbox.checking.subject import Part, Subject
+
+__all__ = [
+    "RULES",
+    "Found",
+    "Part",
+    "Place",
+    "Report",
+    "Subject",
+    "alike",
+    "boxes",
+    "checked",
+    "classes",
+    "duplicates",
+    "pictures",
+    "reading",
+    "rule",
+    "sizes",
+]

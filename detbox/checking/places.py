@@ -1,0 +1,62 @@
+"""Examples of what a rule has found, from masks over images or objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from detbox.checking.rules import Found, Place, Severity
+from detbox.checking.subject import Part
+from detbox.messages import counted
+
+MOST = 20
+"""examples that are kept"""
+
+
+def objects_where(
+    part: Part,
+    hit: np.ndarray,
+    what: Callable[[int], str],
+    note: Callable[[int], str] = lambda _: "",
+    severity: Severity | None = None,
+) -> Iterator[Found]:
+    """What there is where `hit` is True, (A,), or nothing.
+
+    Args:
+        part: of these objects.
+        hit: which of them.
+        what: number of them -> what they are.
+        note: position of an object -> what is special about it.
+        severity: None: that of the rule.
+    """
+    positions = np.flatnonzero(hit).tolist()
+    if positions:
+        own = part.owners
+        places = [Place(part.name, int(own[at]), (at,), note(at)) for at in positions[:MOST]]
+        yield Found(what(len(positions)), len(positions), part.name, places, severity)
+
+
+def images_where(
+    part: Part,
+    hit: np.ndarray,
+    what: Callable[[int], str],
+    note: Callable[[int], str] = lambda _: "",
+    severity: Severity | None = None,
+) -> Iterator[Found]:
+    """The same for images, (N,)."""
+    positions = np.flatnonzero(hit).tolist()
+    if positions:
+        places = [Place(part.name, at, (), note(at)) for at in positions[:MOST]]
+        yield Found(what(len(positions)), len(positions), part.name, places, severity)
+
+
+def them(noun: str, rest: str) -> Callable[[int], str]:
+    """`2 boxes without an area`, of a noun and what comes behind it."""
+    return lambda number: f"{counted(number, noun)} {rest}"
+
+
+def share(number: int, total: int) -> str:
+    """`12 %`, or with a digit behind the point where that is less than 10."""
+    percent = 100 * number / max(total, 1)
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
