@@ -41,7 +41,11 @@ RULES = (
     Rule(("backbone.", "neck.", "model."), "the weights are those of the former detector"),
     Rule(("optimizer.",), "the optimizer goes on with what it has"),
     Rule(("callbacks.ema",), "its average is the model, which nothing would move any more"),
-    Rule(("seed",), "the order of this epoch's pictures was drawn from it", True),
+    Rule(
+        ("seed", "data.repeat_threshold"),
+        "the order of this epoch's pictures was drawn from it",
+        True,
+    ),
     Rule(
         ("trainer.accumulate_grad_batches", "trainer.limit_train_batches"),
         "the steps of this epoch were counted with it",

@@ -76,6 +76,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     failed = True
     try:
         share_step(cfg, data, trainer)
+        if data.repeats is not None:
+            rank_zero_only(say)(data.repeats.told(data.train))
         if run is not None:
             _check_place(run, data, trainer, changed)
         run = None  # Lightning reads it again: weights of a large detector are not kept twice
@@ -143,7 +145,7 @@ def fitted_to(data: DataModule, cfg: DictConfig, run: RunCheckpoint | None) -> D
     """With what the plan takes from the training pictures; a run that goes on keeps its own."""
     if cfg.get("plan") is None or data.training_split is None:
         return cfg
-    facts = Facts.of(data.training_split)
+    facts = Facts.of(data.training_split, data.epoch_pictures)
     chosen = chosen_settings(cfg, facts, chosen_keys(), None if run is None else run.recipe)
     if run is None:
         rank_zero_only(say)(f"plan {cfg.plan.name}, from {facts}:")
@@ -219,7 +221,7 @@ def _check_place(
 ) -> None:
     """Refuse a place within an epoch that would have another length."""
     pictures = data.dataset.loading.batch_size
-    batches = training_steps(data.train.num_images, pictures, trainer.world_size)
+    batches = training_steps(data.epoch_pictures, pictures, trainer.world_size)
     check_batches(run, batches, changed)
 
 

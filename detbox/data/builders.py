@@ -39,6 +39,7 @@ def folder(
     eval_batch_size: Count = 2,
     workers: Whole = 4,
     total_batch: Count | None = None,
+    repeat_threshold: Share = 0.0,
     train_sizes: tuple[Count, ...] = COCO_SIZES,
     eval_size: Count = 800,
     max_size: Count = 1333,
@@ -58,7 +59,8 @@ def folder(
     `classes` are those that are kept, in the order of their labels. `augment` lists the steps of
     training in order; what a step's entry leaves open is as the settings of the data set say.
     `batch_size` is per device; `total_batch` is that of an optimizer step, over devices, nodes and
-    accumulated batches. `pixel_range` says what is black and white where pictures store more than
+    accumulated batches. Pictures of classes that are in less than a share `repeat_threshold` of all
+    come more often. `pixel_range` says what is black and white where pictures store more than
     8 bits: a number of bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to
     its largest value. `max_pixels` is the limit of a file.
     """
@@ -78,7 +80,7 @@ def folder(
         read,
         Display(eval_size, max_size),
         partial(Augmentation, augment, known),
-        Loading(batch_size, eval_batch_size, workers, total_batch),
+        Loading(batch_size, eval_batch_size, workers, total_batch, repeat_threshold),
         reading=Reading(PixelRange.parse(pixel_range), max_pixels).checked(),
         advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
     )

@@ -23,6 +23,8 @@ class Loading(NamedTuple):
     """decoding processes per rank, at most one per core"""
     total_batch: int | None = None
     """images per optimizer step over all ranks, in place of `batch_size`; None: as that makes"""
+    repeat_threshold: float = 0.0
+    """share of the training images below which a class comes more often; 0: each image once"""
 
 
 @dataclass(frozen=True)

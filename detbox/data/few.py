@@ -45,7 +45,7 @@ def few_pictures(dataset: DataSet, count: int, batches: int) -> DataSet:
         dataset,
         read=read,
         augmentation=partial(Augmentation, (as_in_evaluation,)),
-        loading=dataset.loading._replace(batch_size=size, total_batch=None),
+        loading=dataset.loading._replace(batch_size=size, total_batch=None, repeat_threshold=0.0),
     )
 
 

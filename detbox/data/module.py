@@ -16,6 +16,7 @@ from torch import Tensor
 from detbox.annotations.split import Split
 from detbox.data.dataset import DataSet
 from detbox.data.loading import Loader
+from detbox.data.repeats import Repeats
 from detbox.data.samples import EvaluationSet, TrainingSet
 from detbox.data.sampling import (
     EpochBatches,
@@ -79,11 +80,25 @@ class DataModule(pl.LightningDataModule):
             self.val = _in_classes(self._validation, self.train)
         return self.train.label_space
 
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """How often training pictures come in an epoch; None: each once."""
+        threshold = self.dataset.loading.repeat_threshold
+        if not threshold or self.training_split is None:
+            return None
+        return Repeats.of(self.training_split, threshold)
+
+    @property
+    def epoch_pictures(self) -> int:
+        """Pictures of an epoch of training, before they make whole batches."""
+        split = _present("train", self.training_split, self.dataset.advice)
+        return split.num_images if self.repeats is None else self.repeats.length
+
     @property
     def train_batches(self) -> int:
         """Batches of one rank in an epoch of training."""
         _, world_size = self._place()
-        return training_steps(self.train.num_images, self.dataset.loading.batch_size, world_size)
+        return training_steps(self.epoch_pictures, self.dataset.loading.batch_size, world_size)
 
     def share(self, processes: int, accumulated: int) -> StepBatch:
         """Settle how many pictures a process takes at once, before the first loader is made.
@@ -97,10 +112,10 @@ class DataModule(pl.LightningDataModule):
                 the training split.
         """
         step = share(self.dataset.loading, processes, accumulated)
-        if step.pictures > self.train.num_images:
+        if step.pictures > self.epoch_pictures:
             raise SettingError(
-                f"a batch of {step.pictures} pictures is more than the {self.train.num_images} of "
-                f"{self.train.source.name}; try data.batch_size={self.train.num_images}"
+                f"a batch of {step.pictures} pictures is more than the {self.epoch_pictures} of "
+                f"{self.train.source.name}; try data.batch_size={self.epoch_pictures}"
                 + (" data.total_batch=null" if self.dataset.loading.total_batch else "")
             )
         loading = self.dataset.loading._replace(batch_size=step.pictures)
@@ -113,10 +128,15 @@ class DataModule(pl.LightningDataModule):
         _ = self.label_space  # the splits fit together
         loading = self.dataset.loading
         rank, world_size = self._place()
-        length = self.train.num_images
+        length, repeats = self.epoch_pictures, self.repeats
 
         def plan(epoch: int) -> list[np.ndarray]:
-            return training_batches(length, loading.batch_size, self.seed, epoch, rank, world_size)
+            places = (loading.batch_size, self.seed, epoch, rank, world_size)
+            batches = training_batches(length, *places)
+            if repeats is None:
+                return batches
+            drawn = repeats.drawn(self.seed, epoch)
+            return [drawn[batch] for batch in batches]
 
         return Loader(
             self._training, EpochBatches(plan), loading.workers, "train", self._accumulated

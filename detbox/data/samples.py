@@ -54,13 +54,16 @@ class TrainingSet(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of (epoch, index); an unreadable file is replaced by another image.
 
+        Indices from N on are the N images once more, varied otherwise.
+
         Raises:
             RuntimeError: many images in a row are unreadable.
         """
-        epoch, index = key
+        epoch, number = key
         troubles: list[tuple[str, str]] = []
-        replacements = np.random.default_rng((self.seed, epoch, index, REPLACE))
+        replacements = np.random.default_rng((self.seed, epoch, number, REPLACE))
         for _ in range(ATTEMPTS):
+            index = number % self.split.num_images
             try:
                 picture = decode(
                     self.split.path(index),
@@ -70,10 +73,10 @@ class TrainingSet(Dataset[Sample]):
                 )
             except UnreadableImageError as error:
                 troubles.append((f"{error.reason}, {REPLACED}", self.split.names[index]))
-                index = int(replacements.integers(self.split.num_images))
+                number = int(replacements.integers(self.split.num_images))
                 continue
             view = transforms.view(picture.pixels, *self.split.objects(index))
-            view = self.augmentation(view, (self.seed, epoch, index), self._another)
+            view = self.augmentation(view, (self.seed, epoch, number), self._another)
             troubles.extend((trouble, self.split.names[index]) for trouble in picture.troubles)
             return _sample(self.split, index, view, troubles)
         raise DataError(_unreadable(self.split, troubles[-1][1]))

@@ -26,9 +26,11 @@ class Facts(NamedTuple):
     """median short side of the images, in pixels"""
     small: float
     """side of a small object, the root of its area, as a share of its image's short side"""
+    epoch: int
+    """pictures of an epoch, in which an image may come several times"""
 
     @classmethod
-    def of(cls, split: Split) -> Facts:
+    def of(cls, split: Split, epoch: int) -> Facts:
         """Count; no image is opened."""
         shorts = split.sizes.min(1)
         own = split.owners()[split.learnt]
@@ -40,6 +42,7 @@ class Facts(NamedTuple):
             most=int(np.bincount(own, minlength=1).max()),
             short=int(np.median(shorts)),
             small=float(np.quantile(sides, SMALL)) if len(sides) else 1.0,
+            epoch=epoch,
         )
 
     def __str__(self) -> str:

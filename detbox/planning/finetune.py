@@ -39,7 +39,7 @@ def finetune(
         short_sides: to choose from.
     """
     step = cfg.data.total_batch or cfg.data.batch_size * cfg.trainer.accumulate_grad_batches
-    per_epoch = max(1, facts.images // step)
+    per_epoch = max(1, facts.epoch // step)
     epochs = max(least_epochs, math.ceil(steps / per_epoch))
     if "trainer.max_epochs" in typed and cfg.trainer.max_epochs > 0:
         epochs = cfg.trainer.max_epochs

@@ -17,7 +17,7 @@ from detbox.commands.train import train
 from detbox.planning import Facts, chosen_settings
 from detbox.runfile import RunCheckpoint
 
-CELLS = Facts(images=292, boxes=3941, classes=3, most=30, short=480, small=0.17)
+CELLS = Facts(292, boxes=3941, classes=3, most=30, short=480, small=0.17, epoch=292)
 
 
 RECIPE = detbox.compose("experiment=finetune")
@@ -32,7 +32,8 @@ def chosen(facts: Facts, typed: Sequence[str] = (), **settings: Any) -> dict[str
 
 def test_few_pictures_get_more_epochs_and_many_get_some() -> None:
     few, cells, many = (
-        chosen(CELLS._replace(images=images))["trainer.max_epochs"] for images in (10, 292, 5000)
+        chosen(CELLS._replace(images=images, epoch=images))["trainer.max_epochs"]
+        for images in (10, 292, 5000)
     )
     assert few * (10 // 4) >= 1400 > (few - 1) * (10 // 4)
     assert (cells, many) == (20, 12)
@@ -42,7 +43,7 @@ def test_few_pictures_get_more_epochs_and_many_get_some() -> None:
 
 
 def test_more_than_a_batch_needs_is_never_asked_of_fewer_pictures() -> None:
-    assert chosen(CELLS._replace(images=3))["trainer.max_epochs"] == 1400
+    assert chosen(CELLS._replace(images=3, epoch=3))["trainer.max_epochs"] == 1400
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,8 @@ def test_facts_count_what_is_learnt(tmp_path: Path) -> None:
     ]
     write_files(tmp_path, images=[image(1), image(2, 96, 64)], annotations=boxes)
     file = tmp_path / "annotations" / "instances_train.json"
-    facts = Facts.of(read_coco(Source(tmp_path / "train", file)))
-    assert facts._replace(small=0.0) == Facts(2, 2, 1, most=2, short=56, small=0.0)
+    facts = Facts.of(read_coco(Source(tmp_path / "train", file)), epoch=5)
+    assert facts._replace(small=0.0) == Facts(2, 2, 1, most=2, short=56, small=0.0, epoch=5)
     assert facts.small == pytest.approx(0.25 + 0.1 * 0.25)
 
 
