@@ -59,7 +59,9 @@ class Repeats(NamedTuple):
         ends[-1] = self.length - counts.sum()
         counts[order] += np.diff(np.floor(ends + random.random()).astype(np.int64), prepend=0)
         firsts = np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(np.arange(number), counts) + number * (np.arange(self.length) - firsts)
+        pictures: np.ndarray = np.repeat(np.arange(number), counts)
+        pictures += number * (np.arange(self.length) - firsts)
+        return pictures
 
     def told(self, split: Split) -> str:
         """A line of the console: how long an epoch is, and which classes are shown more often."""

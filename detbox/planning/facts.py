@@ -30,8 +30,8 @@ class Facts(NamedTuple):
     """pictures of an epoch, in which an image may come several times"""
 
     @classmethod
-    def of(cls, split: Split, epoch: int) -> Facts:
-        """Count; no image is opened."""
+    def of(cls, split: Split, epoch: int | None = None) -> Facts:
+        """Count; no image is opened. Without `epoch` each image comes once in it."""
         shorts = split.sizes.min(1)
         own = split.owners()[split.learnt]
         sides = np.sqrt(split.boxes[split.learnt, 2:].prod(1)) / shorts[own]
@@ -42,7 +42,7 @@ class Facts(NamedTuple):
             most=int(np.bincount(own, minlength=1).max()),
             short=int(np.median(shorts)),
             small=float(np.quantile(sides, SMALL)) if len(sides) else 1.0,
-            epoch=epoch,
+            epoch=split.num_images if epoch is None else epoch,
         )
 
     def __str__(self) -> str:
