@@ -43,6 +43,7 @@ class Range:
 
 
 Count = Annotated[int, Range(1)]
+Several = Annotated[int, Range(2)]
 Whole = Annotated[int, Range(0)]
 Endless = Annotated[int, Range(1, beside=-1)]
 """a count, or -1 for no end"""
@@ -53,6 +54,7 @@ NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, beyond_low=True)]
 Share = Annotated[float, Range(0, 1)]
 ShareBelowOne = Annotated[float, Range(0, 1, below_high=True)]
+ShareWithin = Annotated[float, Range(0, 1, beyond_low=True, below_high=True)]
 ShareAboveNone = Annotated[float, Range(0, 1, beyond_low=True)]
 
 

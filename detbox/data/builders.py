@@ -9,17 +9,18 @@ from typing import Any
 from detbox.annotations.split import Split
 from detbox.arranging import Read
 from detbox.arranging.classes import in_classes
+from detbox.arranging.divided import Divided, Dividing
 from detbox.arranging.naming import ClassNames, Merges, class_names, merges
 from detbox.data.augmentation import Augmentation
 from detbox.data.dataset import DataSet, Loading
 from detbox.data.folder import Folder, Named
 from detbox.data.images import AUTOMATIC, Reading
-from detbox.data.paths import InsidePath, OfFolder, OwnPath
+from detbox.data.paths import InsidePath, OfFolder, OwnFile, OwnPath
 from detbox.data.pixel_range import PixelRange
 from detbox.data.shapes import ensure_shapes
 from detbox.data.steps import COCO_SIZES
 from detbox.data.transforms import Display
-from detbox.ranges import Count, Share, ShareBelowOne, Whole
+from detbox.ranges import Count, Several, Share, ShareBelowOne, ShareWithin, Whole
 from detbox.registry import DATA
 
 
@@ -35,6 +36,12 @@ def folder(
     format: OfFolder = None,
     classes: ClassNames = (),
     merge: Merges = None,
+    val_fraction: ShareWithin | None = None,
+    folds: Several | None = None,
+    fold: Whole | None = None,
+    split_seed: Whole = 0,
+    keep_alike: bool = True,
+    division: OwnFile = None,
     batch_size: Count = 2,
     eval_batch_size: Count = 2,
     workers: Whole = 4,
@@ -56,8 +63,10 @@ def folder(
 
     The splits are found under `root`, or named: `*_images` and `*_annotations` go together and are
     relative to `root` where it is given. `merge` is {OLD:NEW}, for classes that count as another;
-    `classes` are those that are kept, in the order of their labels. `augment` lists the steps of
-    training in order; what a step's entry leaves open is as the settings of the data set say.
+    `classes` are those that are kept, in the order of their labels. Pictures without splits are
+    divided: `val_fraction` of them validate, or part `fold` of `folds`, or those that the file
+    `division` names; near-duplicates stay on one side with `keep_alike`. `augment` lists the steps
+    of training in order; what a step's entry leaves open is as the settings of the data set say.
     `batch_size` is per device; `total_batch` is that of an optimizer step, over devices, nodes and
     accumulated batches. Pictures of classes that are in less than a share `repeat_threshold` of all
     come more often. `pixel_range` says what is black and white where pictures store more than
@@ -68,6 +77,7 @@ def folder(
         "train": Named(train_images, train_annotations),
         "val": Named(val_images, val_annotations),
     }
+    dividing = Dividing(val_fraction, folds, fold, split_seed, keep_alike, division).checked()
     known: dict[str, dict[str, Any]] = {
         "flip": {"share": flip},
         "crop": {"share": 0.5 if crop else 0.0, "short_sides": crop_from, "sides": crop_sizes},
@@ -76,12 +86,14 @@ def folder(
     }
     read: Read = Folder(root, named, format)
     read = in_classes(read, class_names(classes), merges(merge))
+    divided = Divided(read, dividing) if dividing.asked else None
     return DataSet(
-        read,
+        divided or read,
         Display(eval_size, max_size),
         partial(Augmentation, augment, known),
         Loading(batch_size, eval_batch_size, workers, total_batch, repeat_threshold),
         reading=Reading(PixelRange.parse(pixel_range), max_pixels).checked(),
+        division=divided.division if divided else None,
         advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
     )
 

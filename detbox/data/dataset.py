@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from detbox.annotations.split import Split
+from detbox.arranging.division import Division
 from detbox.data.augmentation import Augmentation
 from detbox.data.images import AUTOMATIC, Reading
 from detbox.data.transforms import Display
@@ -42,5 +43,7 @@ class DataSet:
     """how files become pictures, in training, evaluation and prediction"""
     embedded: bool = False
     """True for the data set that the package draws itself"""
+    division: Callable[[], Division] | None = None
+    """which picture is on which side; None: as the splits are found"""
     advice: str = "choose another data set"
     """what to do where a split is missing, with `*` for its name"""

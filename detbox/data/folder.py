@@ -13,6 +13,7 @@ from detbox.annotations.formats import Format, Source
 from detbox.annotations.listing import Listing
 from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
+from detbox.arranging.division import SHARED
 from detbox.errors import DataError, MissingFileError
 from detbox.messages import some
 from detbox.places import located
@@ -136,9 +137,8 @@ def _inside(base: Path, path: str) -> Path:
 
 def _undivided(whole: Split, root: Path) -> Split:
     shared = Finding(
-        "images serve training and evaluation alike, since "
-        f"{root} is not divided into train and val; name data.val_images and "
-        "data.val_annotations for figures worth reporting",
+        f"{SHARED}, since {root} is not divided into train and val; data.val_fraction=0.2 "
+        "divides it, for figures worth reporting",
         whole.num_images,
         whole.names[0],
     )

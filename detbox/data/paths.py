@@ -10,7 +10,7 @@ from detbox.arranging.naming import NAMES
 from detbox.places import located
 from detbox.registry import DATA
 
-_OWN, _INSIDE, _WITH_FOLDER = "own path", "path inside", "of the folder"
+_OWN, _INSIDE, _WITH_FOLDER, _FILE = "own path", "path inside", "of the folder", "a file"
 
 OwnPath: TypeAlias = Annotated[str | None, _OWN]
 """a path, such as that of the whole folder"""
@@ -20,6 +20,10 @@ OfFolder: TypeAlias = Annotated[str | None, _WITH_FOLDER]
 """what is true of one folder and not of another, such as its format"""
 
 
+OwnFile: TypeAlias = Annotated[str | None, _FILE]
+"""a file of the person's, wherever the data lie"""
+
+
 def absolute(data: Mapping[str, Any]) -> dict[str, str]:
     """The path settings that depend on the working directory, made absolute.
 
@@ -27,7 +31,7 @@ def absolute(data: Mapping[str, Any]) -> dict[str, str]:
         data: settings of a data set, with its `name`.
     """
     own, inside = _marked(data, _OWN), _marked(data, _INSIDE)
-    keys = own if any(data.get(key) for key in own) else inside
+    keys = (own if any(data.get(key) for key in own) else inside) + _marked(data, _FILE)
     given = {key: data.get(key) for key in keys}
     return {
         key: str(located(path).absolute()) for key, path in given.items() if isinstance(path, str)
@@ -43,7 +47,7 @@ def with_companions(data: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
 
 def path_settings() -> set[str]:
     """The settings that are paths in any kind of data."""
-    return _marked_anywhere(_OWN, _INSIDE)
+    return _marked_anywhere(_OWN, _INSIDE, _FILE)
 
 
 def name_settings() -> set[str]:
