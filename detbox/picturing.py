@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,9 +17,6 @@ from detbox.evaluation.canvas import Canvas
 from detbox.evaluation.drawing import color_of, draw
 from detbox.structures import Detections
 
-LEGIBLE_SIDE = 320
-"""pixels; of smaller pictures in a sheet"""
-
 
 def read_small(split: Split, index: int, reading: Reading, side: int) -> Tensor | None:
     """A picture (3, h, w) no longer than `side` pixels; None: it cannot be read."""
@@ -28,6 +26,14 @@ def read_small(split: Split, index: int, reading: Reading, side: int) -> Tensor 
     except UnreadableImageError:
         return None
     return display.pixels(picture.pixels, picture.size)
+
+
+def shown_scale(split: Split, display: Display) -> np.ndarray:
+    """(A,) pixels of the shown picture per pixel of the object's own."""
+    sizes, place = np.unique(split.sizes, axis=0, return_inverse=True)
+    scales = [display.size(*size)[0] / size[0] for size in sizes.tolist()]
+    own: np.ndarray = np.array(scales, dtype=np.float64)[place.reshape(-1)][split.owners()]
+    return own
 
 
 def annotated(
@@ -63,6 +69,4 @@ def viewed(view: View, names: Sequence[str]) -> Image.Image:
     boxes, labels = view.boxes.as_subclass(Tensor), view.labels.as_subclass(Tensor)
     truth = Detections(boxes, torch.ones(len(labels)), labels)
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long())
-    return draw(
-        view.image.as_subclass(Tensor), nothing, names, truth=truth, legible_side=LEGIBLE_SIDE
-    )
+    return draw(view.image.as_subclass(Tensor), nothing, names, truth=truth)

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runfile",),
     ("tracking", "data", "evaluation", "console", "engine", "guards"),
     ("picturing",),
-    ("build", "checking"),
+    ("build", "checking", "showing"),
     ("predictor", "explain"),
     ("conversion", "predicting"),
     ("commands",),

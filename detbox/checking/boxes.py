@@ -10,7 +10,8 @@ from detbox.annotations.findings import CROWDS, CUT, HIDDEN, WITHOUT_AREA
 from detbox.annotations.packing import CLIP_TOLERANCE
 from detbox.checking.places import objects_where, share, them
 from detbox.checking.rules import Found, rule, warning_if
-from detbox.checking.subject import Part, Subject
+from detbox.checking.subject import Subject
+from detbox.picturing import shown_scale
 
 LOST = "the object is left out, and its place is learnt as background"
 DRAW = "draw them again"
@@ -64,7 +65,7 @@ def thin_boxes(subject: Subject) -> Iterator[Found]:
     """A side of less than a pixel, as training shows the picture."""
     for part in subject.parts:
         sides = part.visible[:, 2:] - part.visible[:, :2]
-        least = (sides * shown_scale(part, subject)[:, None]).min(1, initial=np.inf)
+        least = (sides * shown_scale(part.split, subject.display)[:, None]).min(1, initial=np.inf)
         hit = part.split.learnt & (least < THIN)
         yield from objects_where(part, hit, them("box", "less than a pixel thin"))
 
@@ -95,11 +96,3 @@ def crowd_regions(subject: Subject) -> Iterator[Found]:
         many = crowd.sum() > MANY_CROWDS * max(len(crowd), 1)
         rest = f"marked as crowds, {share(int(crowd.sum()), len(crowd))} of the objects"
         yield from objects_where(part, crowd, them("region", rest), severity=warning_if(many))
-
-
-def shown_scale(part: Part, subject: Subject) -> np.ndarray:
-    """(A,) pixels of the shown picture per pixel of the object's own."""
-    sizes, place = np.unique(part.split.sizes, axis=0, return_inverse=True)
-    scales = [subject.display.size(*size)[0] / size[0] for size in sizes.tolist()]
-    own: np.ndarray = np.array(scales, dtype=np.float64)[place.reshape(-1)][part.owners]
-    return own

@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from detbox.checking.boxes import shown_scale
 from detbox.checking.places import MOST, images_where, share, them
 from detbox.checking.rules import Found, Place, Severity, rule, warning_if
 from detbox.checking.subject import Part, Subject
 from detbox.messages import counted
+from detbox.picturing import shown_scale
 
 USUAL_QUERIES = (300, 900)
 """of DETRs, where no model is chosen"""
@@ -51,7 +51,9 @@ def objects_below_a_stride(subject: Subject) -> Iterator[Found]:
     for part in subject.parts:
         learnt, labels = part.split.learnt, part.split.labels
         sides = part.visible[:, 2:] - part.visible[:, :2]
-        small = learnt & (np.sqrt(sides.prod(1)) * shown_scale(part, subject) < STRIDE)
+        small = learnt & (
+            np.sqrt(sides.prod(1)) * shown_scale(part.split, subject.display) < STRIDE
+        )
         if not small.any():
             continue
         names = part.split.label_space.names

@@ -8,6 +8,7 @@ from detbox.commands import (
     evaluate,
     predict,
     replay,
+    show_data,
     train,
     wandb_workspace,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "evaluate",
     "predict",
     "replay",
+    "show_data",
     "train",
     "wandb_workspace",
 ]
