@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 from detbox.annotations.coco_classes import ClassList, read_classes
 from detbox.annotations.coco_images import URL, ImageList, read_images
 from detbox.annotations.coco_places import PLACES, find_split, find_undivided
-from detbox.annotations.document import Entry, read_document
-from detbox.annotations.entries import Place, flags, keys_of, numbers
+from detbox.annotations.columns import Columns
+from detbox.annotations.document import read_document
+from detbox.annotations.entries import Entry, flags, keys_of, numbers
 from detbox.annotations.findings import Finding, found
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.listing import Listing
-from detbox.annotations.masks import box_of
 from detbox.annotations.packing import Objects, Unknown, pack, with_findings
 from detbox.annotations.pairing import Pictures, split_of_file
 from detbox.annotations.split import Split
@@ -47,13 +46,14 @@ def read_coco(source: Source) -> Split:
     document = read_document(file)
     if source.split:
         document = _of_split(document, source)
-    listed = document["annotations"]
     classes = read_classes(document["categories"], file)
     images = read_images(document["images"], file)
-    objects, unknown, masked = _objects(listed, images, classes, file)
+    objects, unknown, masked = _objects(document["annotations"], images, classes, file)
+    del document  # a GB of a large file
+    total = len(objects.owners)
     split = pack(file, source.images, classes.space, images.images, objects, unknown)
     split = with_findings(split, *images.findings, *classes.findings, *masked)
-    if listed:
+    if total:
         return split
     return with_findings(split, Finding("annotations: all figures are undefined", 0, file.name))
 
@@ -68,7 +68,7 @@ def read_categories(file: Path) -> LabelSpace:
     return read_classes(read_document(file, ("categories",))["categories"], file).space
 
 
-def _of_split(document: dict[str, list[Entry]], source: Source) -> dict[str, list[Entry]]:
+def _of_split(document: dict[str, Any], source: Source) -> dict[str, Any]:
     """Without the images, and their annotations, that lie in another split's folder.
 
     Raises:
@@ -89,28 +89,27 @@ def _of_split(document: dict[str, list[Entry]], source: Source) -> dict[str, lis
             f"{source.annotations} lists no image that lies in a folder of {source.split}; "
             f"choose with data.{source.split}_images and data.{source.split}_annotations"
         )
-    owners = keys_of(_column(document["annotations"], "image_id"))
-    placed = zip(document["annotations"], owners, strict=True)
-    annotations = [entry for entry, owner in placed if owner not in others]
-    return {**document, "images": images, "annotations": annotations}
+    owners = keys_of(document["annotations"].column("image_id"))
+    kept = document["annotations"].where([owner not in others for owner in owners])
+    return {**document, "images": images, "annotations": kept}
 
 
 def _objects(
-    listed: list[Entry], images: ImageList, classes: ClassList, file: Path
+    listed: Columns, images: ImageList, classes: ClassList, file: Path
 ) -> tuple[Objects, Unknown, tuple[Finding, ...]]:
     """The annotations, what their unknown references are, and what was read otherwise."""
-    image_ids, category_ids = _column(listed, "image_id"), _column(listed, "category_id")
+    image_ids, category_ids = listed.column("image_id"), listed.column("category_id")
     owners, labels = images.ids.positions(image_ids), classes.ids.positions(category_ids)
     images.ids.refuse_shifted(image_ids, owners, file)
     classes.ids.refuse_shifted(category_ids, labels, file)
-    boxes, masked = _boxes(listed)
+    boxes, masked = listed.boxes()
     objects = Objects(
         owners=owners,
         labels=labels,
         boxes=boxes,
-        areas=numbers(_column(listed, "area")),
-        crowd=flags(_column(listed, "iscrowd"), _places(listed, file)),
-        ids=np.fromiter(keys_of(_column(listed, "id")), dtype=object, count=len(listed)),
+        areas=numbers(listed.column("area")),
+        crowd=flags(listed.column("iscrowd"), listed.places(file)),
+        ids=np.fromiter(keys_of(listed.column("id")), dtype=object, count=len(listed)),
     )
     unknown = Unknown(images.ids.mend(image_ids, owners), classes.ids.mend(category_ids, labels))
     findings = found(
@@ -120,22 +119,3 @@ def _objects(
         defect=False,
     )
     return objects, unknown, findings
-
-
-def _boxes(listed: list[Entry]) -> tuple[np.ndarray, np.ndarray]:
-    """Left, top, width, height (A, 4), NaN where there is none, and which are from masks (A,)."""
-    boxes = numbers(_column(listed, "bbox"), 4)
-    masked = np.zeros(len(listed), dtype=bool)
-    for position in np.flatnonzero(~np.isfinite(boxes).all(1) | ~boxes.any(1)):
-        box = box_of(listed[position].get("segmentation"))
-        if box is not None:
-            boxes[position], masked[position] = box, True
-    return boxes, masked
-
-
-def _column(listed: list[Entry], key: str) -> list[Any]:
-    return [entry.get(key) for entry in listed]
-
-
-def _places(listed: list[Entry], file: Path) -> Iterator[Place]:
-    return (Place(file, "annotations", index, entry) for index, entry in enumerate(listed))

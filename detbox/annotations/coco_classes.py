@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from detbox.annotations.document import Entry
-from detbox.annotations.entries import Place
+from detbox.annotations.entries import Entry, Place
 from detbox.annotations.findings import Finding
 from detbox.annotations.ids import Ids, fit_int64, given_keys, refuse_repeated
 from detbox.messages import shown

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detbox.annotations.document import Entry
-from detbox.annotations.entries import Key, Place, whole
+from detbox.annotations.entries import Entry, Key, Place, whole
 from detbox.annotations.findings import Finding, found
 from detbox.annotations.ids import Ids, fit_int64, given_keys, refuse_repeated
 from detbox.annotations.packing import Images

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from detbox.annotations.columns import Entries
+from detbox.annotations.entries import Entry
+from detbox.annotations.typed import read_typed
 from detbox.errors import DataError, MissingFileError
 from detbox.messages import shown, some
 
-Entry = dict[str, Any]
 LISTS = ("images", "annotations", "categories")
 
 
-def read_document(file: Path, lists: Sequence[str] = LISTS) -> dict[str, list[Entry]]:
-    """Lists of a COCO file, each of objects.
+def read_document(file: Path, lists: Sequence[str] = LISTS) -> dict[str, Any]:
+    """Lists of a COCO file: entries, and for `annotations` their `Columns`.
 
     UTF-8, -16 and -32 are read, with or without a byte order mark; `annotations` may be missing.
 
@@ -28,6 +30,8 @@ def read_document(file: Path, lists: Sequence[str] = LISTS) -> dict[str, list[En
         MissingFileError: there is no such file.
         DataError: it is no JSON, or no COCO annotation file.
     """
+    if (typed := read_typed(file, lists)) is not None:
+        return typed
     document = _read_json(file)
     if isinstance(document, list):
         _refuse_list(document, file)
@@ -41,7 +45,8 @@ def read_document(file: Path, lists: Sequence[str] = LISTS) -> dict[str, list[En
                 f"expected a COCO file with the lists {some(lists)}, "
                 f"{file} {told}; export it as 'COCO detection'"
             )
-    return {key: _objects(document[key], key, file) for key in lists}
+    found = {key: _objects(document[key], key, file) for key in lists}
+    return {**found, "annotations": Entries(found.get("annotations", []))}
 
 
 def _read_json(file: Path) -> Any:

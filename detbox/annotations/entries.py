@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detbox.annotations.document import Entry
 from detbox.errors import DataError
 from detbox.messages import shown
 
 WHOLE = re.compile(r"\s*([+-]?[0-9]{1,40})(?:\.0*)?\s*")
-FARTHEST = 2.0**53
-"""beyond it float64 no longer tells whole numbers apart; no coordinate is there"""
 NO, YES = ("", "0", "false", "no"), ("1", "true", "yes")
 
+FARTHEST = 2.0**53
+"""beyond it float64 no longer tells whole numbers apart; no coordinate is there"""
+
+Entry = dict[str, Any]
 Key = int | str
 """an id: a whole number, or text that is none"""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,9 @@ class Ids(NamedTuple):
     def positions(self, values: Sequence[Any]) -> np.ndarray:
         """Of the entries that annotations refer to, (A,); -1: of none."""
         keys = keys_of(values)
+        if set(map(type, keys)) == {int} == set(map(type, self.known)):
+            with suppress(OverflowError):
+                return _looked_up(np.array(keys, np.int64), self.known)
         found = [self.known.get(key, -1) for key in keys]  # type: ignore[arg-type]
         if -1 in found and any(isinstance(key, str) for key in keys):
             called = self._called()
@@ -107,6 +111,15 @@ def refuse_repeated(keys: Sequence[Key], what: str, places: Sequence[Place]) -> 
         f"{places[0].file}: {what} ids must be unique, {len(repeated)} are repeated (first: "
         f"{shown(repeated[0])} of {places[0].section}[{same[0]}] and [{same[1]}]); renumber them"
     )
+
+
+def _looked_up(keys: np.ndarray, known: Mapping[Key, int]) -> np.ndarray:
+    """The positions of the keys, (A,); -1: not known."""
+    ids = np.fromiter(known, np.int64, len(known))
+    order = np.argsort(ids)
+    nearest = order[np.searchsorted(ids, keys, sorter=order).clip(max=len(ids) - 1)]
+    positions = np.fromiter(known.values(), np.int64, len(known))
+    return np.where(ids[nearest] == keys, positions[nearest], -1)
 
 
 def fit_int64(keys: Sequence[Key]) -> bool:

@@ -57,7 +57,9 @@ class Objects(NamedTuple):
     """(A,) of any type, what messages call them; None where the file does not number them"""
 
     def where(self, positions: np.ndarray) -> Objects:
-        """Some of them."""
+        """Those at some positions, or where a mask is True."""
+        if positions.dtype == bool and positions.all():
+            return self
         return Objects(*(column[positions] for column in self))
 
 
