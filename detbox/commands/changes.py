@@ -10,7 +10,10 @@ from detbox.messages import counted, printable, some
 from detbox.runfile import EACH_TIME, RunCheckpoint, flat
 from detbox.structures import LabelSpace
 
-FREE = (*EACH_TIME, "backbone.weights", "backbone.pretrained", "backbone.checkpointing")
+FREE = (
+    *(*EACH_TIME, "data.division"),
+    *("backbone.weights", "backbone.pretrained", "backbone.checkpointing"),
+)
 """settings that belong to a start, or to weights that a checkpoint has anyway"""
 NEW_RUN = "or start a new run from these weights, with init=FILE in another folder"
 
@@ -40,6 +43,10 @@ class Rule(NamedTuple):
 RULES = (
     Rule(("backbone.", "neck.", "model."), "the weights are those of the former detector"),
     Rule(("optimizer.",), "the optimizer goes on with what it has"),
+    Rule(
+        ("data.val_fraction", "data.fold", "data.split_seed", "data.keep_alike"),
+        "pictures that it has learnt from would validate it",
+    ),
     Rule(("callbacks.ema",), "its average is the model, which nothing would move any more"),
     Rule(
         ("seed", "data.repeat_threshold"),

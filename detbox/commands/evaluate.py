@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from detbox import ops
 from detbox.build import build_data, build_module, check_settings
+from detbox.commands.dividing import to_judge
 from detbox.commands.overrides import typed_keys
 from detbox.commands.resuming import with_data
 from detbox.commands.session import context_of, report, trainer_of
@@ -36,7 +37,9 @@ def evaluate(cfg: DictConfig, folder: Path, given: Iterable[str] | None = None) 
     check_settings(cfg)
     ops.configure(cfg.op)
     checkpoint = RunCheckpoint.read(cfg.ckpt)
-    run = with_data(checkpoint.recipe, cfg, typed_keys() if given is None else given)
+    given = typed_keys() if given is None else list(given)
+    run = with_data(checkpoint.recipe, cfg, given)
+    run = to_judge(run, cfg, given, checkpoint)
     data, label_space = build_data(run), checkpoint.label_space
     context = context_of(run, data, folder, label_space, training=False)
     trainer = trainer_of(cfg, context)

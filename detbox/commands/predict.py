@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from detbox import ops
 from detbox.build import build_data
+from detbox.commands.dividing import as_in_run
 from detbox.commands.table import register_command
 from detbox.console.lines import say
 from detbox.data.sources import find_images
@@ -52,4 +53,4 @@ def predict(
 
 
 def _validation_images(checkpoint: RunCheckpoint, count: int = 16) -> list[Path]:
-    return build_data(checkpoint.recipe).val.paths(count)
+    return build_data(as_in_run(checkpoint.recipe, checkpoint)).val.paths(count)

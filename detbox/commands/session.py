@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RESULTS = (
     *("checkpoints", "metrics.csv", "curves.png", "detections.json", "pictures.jpg"),
     *("pr_curves.png", "confusion_matrix.png", "worst", "black_box.pt", "console.log"),
+    "division.json",
 )
 """what a run may leave in its folder"""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from detbox import ops
+from detbox.arranging.division import FILE
 from detbox.build import (
     build_data,
     build_dataset,
@@ -21,6 +23,7 @@ from detbox.build import (
     plugins_of,
 )
 from detbox.commands.changes import Change, check_batches, check_resumable
+from detbox.commands.dividing import as_in_run
 from detbox.commands.overfitting import conclude, few_of, gate_of, gate_settings
 from detbox.commands.overrides import chosen_keys, typed_keys
 from detbox.commands.resuming import settings_of_run
@@ -80,6 +83,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
             rank_zero_only(say)(data.repeats.told(data.train))
         if run is not None:
             _check_place(run, data, trainer, changed)
+        _keep_division(data, folder)
         run = None  # Lightning reads it again: weights of a large detector are not kept twice
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         if context.figures.promised and context.figures.last is None:  # nothing was left to do
@@ -95,8 +99,10 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
 
 def _checked(cfg: DictConfig, run: RunCheckpoint | None) -> DictConfig:
     """The settings, of a run that goes on its own, once no value is left that cannot be."""
-    if run is not None and (keys := typed_keys()):
-        cfg = settings_of_run(run, cfg, keys)
+    if run is not None:
+        keys = typed_keys()
+        cfg = settings_of_run(run, cfg, keys) if keys else cfg
+        cfg = cfg if "data.division" in keys else as_in_run(cfg, run)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise SettingError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     if cfg.objective not in SCALARS:
@@ -152,7 +158,8 @@ def fitted_to(data: DataModule, cfg: DictConfig, run: RunCheckpoint | None) -> D
         for choice in chosen:
             rank_zero_only(say)(f"  {choice}")
     cfg = with_choices(cfg, chosen)
-    data.dataset = build_dataset(cfg)
+    found = data.dataset
+    data.dataset = replace(build_dataset(cfg), read=found.read, division=found.division)
     return cfg
 
 
@@ -223,6 +230,13 @@ def _check_place(
     pictures = data.dataset.loading.batch_size
     batches = training_steps(data.epoch_pictures, pictures, trainer.world_size)
     check_batches(run, batches, changed)
+
+
+@rank_zero_only
+def _keep_division(data: DataModule, folder: Path) -> None:
+    """Let the run remember which picture was on which side."""
+    if data.dataset.division is not None:
+        data.dataset.division().write(folder / FILE)
 
 
 def _goes_on(checkpoint: RunCheckpoint, max_epochs: int, folder: Path) -> str:

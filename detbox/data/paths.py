@@ -45,6 +45,11 @@ def with_companions(data: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
     return chosen | set(others) if chosen & set(_marked(data, _OWN)) else chosen
 
 
+def names_place(data: Mapping[str, Any], chosen: Iterable[str]) -> bool:
+    """Whether one of the chosen settings says where pictures lie."""
+    return not set(chosen).isdisjoint(_marked(data, _OWN) + _marked(data, _INSIDE))
+
+
 def path_settings() -> set[str]:
     """The settings that are paths in any kind of data."""
     return _marked_anywhere(_OWN, _INSIDE, _FILE)
