@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from detbox.errors import SettingError
 from detbox.messages import shown
@@ -35,7 +36,8 @@ def located(path: str | Path) -> Path:
 def unique_names(sources: Sequence[Path], suffix: str) -> list[str]:
     """Names for files that are made of the sources; where stems are alike, later ones are numbered.
 
-    Alike are also those that differ in letter case or Unicode form, which some file systems ignore.
+    Alike are also those that differ in letter case or Unicode form, which some file systems ignore,
+    or in spaces as addresses have them (`%20`), which readers of annotations do not tell apart.
     """
     taken: set[str] = set()
     counts: Counter[str] = Counter()
@@ -58,7 +60,8 @@ def _shortened(stem: str) -> str:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    plain = unicodedata.normalize("NFC", unquote(name)).strip()
+    return unicodedata.normalize("NFC", plain.casefold())
 
 
 def _check(path: Path) -> None:

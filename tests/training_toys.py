@@ -123,6 +123,7 @@ def context(folder: Path, loggers: Sequence[Logger] = (), *, training: bool = Tr
         crowd=np.zeros(0, bool),
         learnt=np.zeros(0, bool),
         object_ids=nothing,
+        outlined=np.zeros(0, bool),
         findings=(),
     )
     return RunContext(folder, 0, training, split, SPACE, loggers)

@@ -1,4 +1,4 @@
-"""One small data set, written in every format by plain code."""
+"""One small data set, written in every format: by detbox where it can, else by plain code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from detbox.annotations.labelled import Labelled, sorted_space, split_of_pictures
+from detbox.annotations.split import Split
+from detbox.annotations.writing import prepared
+from detbox.registry import FORMATS
 
 NAMES = ("Möhre", "bolt", "nut")
 """as the alphabet has them, in which formats without an order give them"""
@@ -24,10 +29,12 @@ class Scene(NamedTuple):
     """class; left, top, right, bottom"""
 
 
-Write = Callable[[Path, str, list[Scene]], object]
-"""(root, `train` | `val`, scenes) -> written"""
+Scenes = dict[str, list[Scene]]
+"""by `train` and `val`"""
+Write = Callable[[Path, Scenes], None]
+"""(folder that is there, scenes) -> written"""
 
-SCENES = {
+SCENES: Scenes = {
     "train": [
         Scene("a b#1%20.JPG", 64, 40, (("bolt", (4, 4, 24, 30)), ("nut", (30, 8, 60, 20)))),
         Scene("grün.png", 40, 64, (("Möhre", (0, 0, 40, 64)), ("nut", (5, 6, 11, 19)))),
@@ -38,11 +45,10 @@ SCENES = {
 """the validation split has some of the classes"""
 
 
-def write_set(root: Path, write: Write, scenes: dict[str, list[Scene]] | None = None) -> Path:
+def write_set(root: Path, write: Write, scenes: Scenes | None = None) -> Path:
     """The whole set in one format."""
     root.mkdir(parents=True)
-    for split, listed in (SCENES if scenes is None else scenes).items():
-        write(root, split, listed)
+    write(root, SCENES if scenes is None else scenes)
     return root
 
 
@@ -54,82 +60,42 @@ def picture(folder: Path, scene: Scene) -> None:
         Image.fromarray(np.tile(shade, (scene.height, 1))).save(folder / scene.file)
 
 
-def coco(root: Path, split: str, scenes: list[Scene]) -> None:
-    """`annotations/instances_SPLIT.json`."""
-    images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
-    for number, scene in enumerate(scenes, 1):
-        picture(root / split, scene)
-        sizes = {"width": scene.width, "height": scene.height}
-        images.append({"id": number, "file_name": scene.file, **sizes})
-        for name, (left, top, right, bottom) in scene.objects:
-            box = [left, top, right - left, bottom - top]
-            label = NAMES.index(name) + 1
-            one = {"image_id": number, "category_id": label, "bbox": box}
-            annotations.append({"id": len(annotations) + 1, **one})
-    classes = [{"id": number, "name": name} for number, name in enumerate(NAMES, 1)]
-    file = root / "annotations" / f"instances_{split}.json"
-    file.parent.mkdir(exist_ok=True)
-    whole = {"images": images, "annotations": annotations, "categories": classes}
-    file.write_text(json.dumps(whole), encoding="utf-8")
+def by_writer(name: str) -> Write:
+    """As detbox writes a format."""
+
+    def write(root: Path, scenes: Scenes) -> None:
+        writer = FORMATS.build({"name": name}).writer
+        ready, _ = prepared({part: split_of(root, own) for part, own in scenes.items()}, writer)
+        writer.write(root, ready)
+        for part, own in scenes.items():
+            for scene in own:
+                picture(root / writer.pictures(part), scene)
+
+    return write
 
 
-def yolo_lines(scene: Scene) -> str:
-    """The labels of one picture."""
-    lines = []
-    for name, (left, top, right, bottom) in scene.objects:
-        middle = ((left + right) / 2 / scene.width, (top + bottom) / 2 / scene.height)
-        extent = ((right - left) / scene.width, (bottom - top) / scene.height)
-        lines.append(" ".join(map(str, (NAMES.index(name), *middle, *extent))))
-    return "\n".join(lines)
-
-
-def yolo(root: Path, split: str, scenes: list[Scene]) -> None:
-    """`images/SPLIT` and `labels/SPLIT`, with a `data.yaml` of another machine."""
-    labels = root / "labels" / split
-    labels.mkdir(parents=True)
+def split_of(folder: Path, scenes: list[Scene]) -> Split:
+    """What every format should say."""
+    listed = []
     for scene in scenes:
-        picture(root / "images" / split, scene)
-        (labels / scene.file).with_suffix(".txt").write_text(yolo_lines(scene))
-    names = "\n".join(f"  {number}: {name}" for number, name in enumerate(NAMES))
-    text = f"path: /home/her/set\ntrain: images/train\nval: images/val\nnames:\n{names}\n"
-    (root / "data.yaml").write_text(text, encoding="utf-8")
+        corners = np.array([box for _, box in scene.objects], dtype=float).reshape(-1, 4)
+        boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), 1)
+        names = [name for name, _ in scene.objects]
+        listed.append(Labelled(scene.file, names, boxes, (scene.height, scene.width)))
+    return split_of_pictures(folder, folder, listed, sorted_space(NAMES))
 
 
-def voc(root: Path, split: str, scenes: list[Scene]) -> None:
-    """`Annotations`, `JPEGImages` and `ImageSets/Main/SPLIT.txt`."""
-    (root / "Annotations").mkdir(exist_ok=True)
-    lists = root / "ImageSets" / "Main"
-    lists.mkdir(parents=True, exist_ok=True)
-    for scene in scenes:
-        picture(root / "JPEGImages", scene)
-        objects = "".join(
-            f"<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>{left}</xmin>"
-            f"<ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
-            for name, (left, top, right, bottom) in scene.objects
-        )
-        text = (
-            f"<annotation><filename>{scene.file}</filename><size><width>{scene.width}</width>"
-            f"<height>{scene.height}</height></size>{objects}</annotation>"
-        )
-        file = (root / "Annotations" / scene.file).with_suffix(".xml")
-        file.write_text(text, encoding="utf-8")
-    stems = "\n".join(Path(scene.file).stem for scene in scenes)
-    (lists / f"{split}.txt").write_text(stems, encoding="utf-8")
+def split_by_split(write: Callable[[Path, str, list[Scene]], None]) -> Write:
+    """Of a function that writes one split."""
+
+    def write_all(root: Path, scenes: Scenes) -> None:
+        for split, listed in scenes.items():
+            write(root, split, listed)
+
+    return write_all
 
 
-def csv(root: Path, split: str, scenes: list[Scene]) -> None:
-    """`SPLIT/_annotations.csv` beside the pictures, with an empty line for each without objects."""
-    lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
-    for scene in scenes:
-        picture(root / split, scene)
-        start = f"{scene.file},{scene.width},{scene.height}"
-        objects = [f"{name},{','.join(map(str, box))}" for name, box in scene.objects]
-        lines += [f"{start},{each}" for each in objects or [",,,,"]]
-    text = "\n".join(lines)
-    (root / split / "_annotations.csv").write_text(text, encoding="utf-8")
-
-
+@split_by_split
 def labelme(root: Path, split: str, scenes: list[Scene]) -> None:
     """A JSON beside every picture of the folder `SPLIT`, with a picture inside."""
     for scene in scenes:
@@ -144,6 +110,7 @@ def labelme(root: Path, split: str, scenes: list[Scene]) -> None:
         file.write_text(text, encoding="utf-8")
 
 
+@split_by_split
 def cvat(root: Path, split: str, scenes: list[Scene]) -> None:
     """`SPLIT.xml` with pictures in `images`."""
     images = ""
@@ -163,7 +130,9 @@ def cvat(root: Path, split: str, scenes: list[Scene]) -> None:
     (root / f"{split}.xml").write_text(text, encoding="utf-8")
 
 
+coco = by_writer("coco")
 WRITERS: dict[str, Write] = {
-    **{"yolo": yolo, "voc": voc, "csv": csv, "labelme": labelme, "cvat": cvat}
+    **{name: by_writer(name) for name in ("yolo", "voc", "csv")},
+    **{"labelme": labelme, "cvat": cvat},
 }
 """by the name of the format"""

@@ -10,6 +10,7 @@ import numpy as np
 from detbox.annotations.coco_classes import ClassList, read_classes
 from detbox.annotations.coco_images import URL, ImageList, read_images
 from detbox.annotations.coco_places import PLACES, find_split, find_undivided
+from detbox.annotations.coco_writer import COCO
 from detbox.annotations.columns import Columns
 from detbox.annotations.document import read_document
 from detbox.annotations.entries import Entry, flags, keys_of, numbers
@@ -27,7 +28,7 @@ from detbox.structures import LabelSpace
 @FORMATS.register("coco")
 def coco() -> Format:
     """COCO detection: one JSON per split."""
-    return Format(PLACES, find_split, find_undivided, read_coco)
+    return Format(PLACES, find_split, find_undivided, read_coco, writer=COCO)
 
 
 def read_coco(source: Source) -> Split:
@@ -110,6 +111,7 @@ def _objects(
         areas=numbers(listed.column("area")),
         crowd=flags(listed.column("iscrowd"), listed.places(file)),
         ids=np.fromiter(keys_of(listed.column("id")), dtype=object, count=len(listed)),
+        outlined=np.zeros(len(listed), dtype=bool),  # as `outlines_in` counts them
     )
     unknown = Unknown(images.ids.mend(image_ids, owners), classes.ids.mend(category_ids, labels))
     findings = found(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detbox.annotations.csv_columns import Row, layout, rows
+from detbox.annotations.csv_writer import CSV
 from detbox.annotations.documents import split_called, split_of_document
 from detbox.annotations.formats import Format, Source
 from detbox.annotations.labelled import NO_BOXES, Labelled, split_of_pictures
@@ -78,7 +79,7 @@ class Documents(NamedTuple):
 @FORMATS.register("csv")
 def csv() -> Format:
     """CSV under any of the usual headers, or RetinaNet's without one."""
-    return Format(PLACES, find, find_undivided, read_csv, fits, ".csv")
+    return Format(PLACES, find, find_undivided, read_csv, fits, ".csv", CSV)
 
 
 def find(root: Path, split: str) -> Source | None:
@@ -151,9 +152,14 @@ def _classes(files: Sequence[Path]) -> LabelSpace | None:
     """Of a file `name,number`."""
     for file in files:
         lines = read_text(file, CLASS_LIST).split("\n") if file.stat().st_size < CLASS_LIST else []
-        pairs = [re.fullmatch(r"\s*(.+?)\s*[,;\t]\s*(\d{1,9})\s*", each) for each in lines if each]
-        known = {int(each[2]): each[1] for each in pairs if each}
+        pairs = [re.fullmatch(r"\s*(.+?)\s*[,;\t]\s*(\d{1,18})\s*", each) for each in lines if each]
+        known = {int(each[2]): _unquoted(each[1]) for each in pairs if each}
         if known and all(pairs) and len(set(known.values())) == len(known) == len(pairs):
             numbers = sorted(known)
             return LabelSpace(tuple(known[each] for each in numbers), tuple(numbers))
     return None
+
+
+def _unquoted(name: str) -> str:
+    quoted = re.fullmatch(r'"(.*)"', name)
+    return quoted[1].replace('""', '"') if quoted else name

@@ -147,7 +147,7 @@ def _images(file: Path, classes: dict[str, None]) -> Iterator[Element]:
 
 
 def _labelled(image: Element, name: str, left_out: LeftOut) -> Labelled:
-    labels, boxes = [], []
+    labels, boxes, outlined = [], [], []
     for shape in image:
         if shape.tag != "box" and shape.tag not in SHAPES:
             continue
@@ -159,7 +159,9 @@ def _labelled(image: Element, name: str, left_out: LeftOut) -> Labelled:
             continue
         boxes.append(box)
         labels.append((shape.get("label") or "").strip() or "no name")
-    return Labelled(name, labels, np.array(boxes) if boxes else NO_BOXES, _size(image))
+        outlined.append(shape.tag != "box")
+    placed = np.array(boxes) if boxes else NO_BOXES
+    return Labelled(name, labels, placed, _size(image), outlined=outlined)
 
 
 def _box(shape: Element) -> tuple[float, ...] | None:

@@ -34,7 +34,7 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         """`2 zero-area boxes dropped (first: annotation 10, 0001.png)`, and how to mend defects."""
         text = f"{self.counted} (first: {printable(self.example)})"
-        return f"{text}: {self.mend}" if self.mend and self.defect else text
+        return f"{text}: {printable(self.mend)}" if self.mend and self.defect else text
 
     @property
     def counted(self) -> str:
@@ -44,8 +44,16 @@ class Finding(NamedTuple):
 
 _ONE = {
     **{"boxes": "box", "images": "image", "annotations": "annotation", "files": "file"},
-    **{"entries": "entry", "regions": "region", "categories": "category"},
-    **{"lines": "line", "links": "link", "classes": "class", "shapes": "shape", "rows": "row"},
+    **{"entries": "entry", "regions": "region", "objects": "object", "categories": "category"},
+    **{
+        "lines": "line",
+        "links": "link",
+        "areas": "area",
+        "outlines": "outline",
+        "classes": "class",
+        "shapes": "shape",
+        "rows": "row",
+    },
     **{"share": "shares", "serve": "serves", "have": "has"},
 }
 

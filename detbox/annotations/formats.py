@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detbox.annotations.split import Split
+from detbox.annotations.writing import Writer
 
 
 class Source(NamedTuple):
@@ -38,3 +39,5 @@ class Format(NamedTuple):
     """whether a place that a person named is of this format"""
     suffix: str = ".json"
     """of its files, to tell what a folder comes nearest to"""
+    writer: Writer | None = None
+    """None: it is read alone"""

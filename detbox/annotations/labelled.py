@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ class Labelled(NamedTuple):
     """boxes are middle and extent as shares of the picture instead"""
     crowd: Sequence[bool] = ()
     """T regions that scoring ignores and training leaves out; empty: none is"""
+    outlined: Sequence[bool] = ()
+    """T that are drawn as polygons or masks; empty: none is"""
 
 
 def split_of_pictures(
@@ -80,8 +82,12 @@ def split_of_pictures(
 
 def sorted_classes(listed: Sequence[Labelled]) -> LabelSpace:
     """The names that occur, in alphabetical order, with ids from 1 on."""
-    names = sorted({name for each in listed for name in each.classes})
-    return LabelSpace(tuple(names), tuple(range(1, len(names) + 1)))
+    return sorted_space({name for each in listed for name in each.classes})
+
+
+def sorted_space(names: Collection[str]) -> LabelSpace:
+    """Names in alphabetical order, with ids from 1 on."""
+    return LabelSpace(tuple(sorted(names)), tuple(range(1, len(names) + 1)))
 
 
 def _measured(folder: Path, listed: Sequence[Labelled]) -> list[Labelled | None]:
@@ -110,15 +116,21 @@ def _objects(listed: Sequence[Labelled], space: LabelSpace) -> tuple[Objects, Un
     label_of = {name: label for label, name in enumerate(space.names)}
     names = [name for each in listed for name in each.classes]
     boxes = np.concatenate([each.boxes.reshape(-1, 4) for each in listed])
-    crowd = [flag for each in listed for flag in each.crowd or [False] * len(each.classes)]
     objects = Objects(
         owners=np.repeat(np.arange(len(listed)), counts),
         labels=np.array([label_of.get(name, -1) for name in names], dtype=np.int64),
         boxes=boxes,
         areas=np.full(len(names), -1.0),
-        crowd=np.array(crowd, dtype=bool),
+        crowd=_flags([each.crowd for each in listed], counts),
         ids=np.arange(1, len(names) + 1, dtype=object),
+        outlined=_flags([each.outlined for each in listed], counts),
     )
     unknown = sorted(set(names) - set(space.names))
     told = f"{', '.join(unknown[:5])}, known are {', '.join(space.names[:9])}" if unknown else ""
     return objects, Unknown(classes=told)
+
+
+def _flags(given: Sequence[Sequence[bool]], counts: Sequence[int]) -> np.ndarray:
+    """(A,) bool; False for the objects of pictures that have none of them."""
+    pairs = zip(given, counts, strict=True)
+    return np.array([flag for own, count in pairs for flag in own or [False] * count], dtype=bool)

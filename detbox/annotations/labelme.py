@@ -131,7 +131,7 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _labelled(document: dict[str, Any], name: str, file: str, left_out: LeftOut) -> Labelled:
-    labels, boxes = [], []
+    labels, boxes, outlined = [], [], []
     for number, shape in enumerate(document["shapes"], 1):
         left_out.read += 1
         box = _box(shape) if isinstance(shape, dict) else None
@@ -141,7 +141,9 @@ def _labelled(document: dict[str, Any], name: str, file: str, left_out: LeftOut)
         boxes.append(box)
         label = str(shape.get("label", "")).strip()
         labels.append(label.encode("utf-8", "replace").decode() or "no name")
-    return Labelled(name, labels, np.array(boxes) if boxes else NO_BOXES, _size(document))
+        outlined.append(shape.get("shape_type") != "rectangle")
+    placed = np.array(boxes) if boxes else NO_BOXES
+    return Labelled(name, labels, placed, _size(document), outlined=outlined)
 
 
 def _box(shape: dict[str, Any]) -> tuple[float, float, float, float] | None:

@@ -1,8 +1,10 @@
-"""The box of a mask, where an annotation has no box of its own."""
+"""Masks of COCO's annotations: the box of one, where there is no other, and how many there are."""
 
 from __future__ import annotations
 
+import mmap
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,16 @@ COMPRESSED = re.compile(r"(?:[P-o]{0,5}[0-O])+")
 LARGEST = 2**31
 POLYGON = 6
 """numbers of the smallest polygon, a triangle"""
+
+
+OUTLINE = re.compile(rb'"segmentation"\s*:\s*[\[{]\s*[^\]}\s]')
+
+
+def outlines_in(file: Path) -> int:
+    """How many annotations of a file have polygons or masks; reading passes over them."""
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as all_:
+        wide = b"\0" in all_[:4]  # UTF-16 or -32
+        return sum(1 for _ in OUTLINE.finditer(all_[:].replace(b"\0", b"") if wide else all_))
 
 
 def box_of(segmentation: object) -> list[float] | None:

@@ -55,6 +55,8 @@ class Objects(NamedTuple):
     """(A,) bool"""
     ids: np.ndarray
     """(A,) of any type, what messages call them; None where the file does not number them"""
+    outlined: np.ndarray
+    """(A,) bool: drawn as a polygon or a mask"""
 
     def where(self, positions: np.ndarray) -> Objects:
         """Those at some positions, or where a mask is True."""
@@ -120,6 +122,7 @@ def pack(
         crowd=kept.crowd,
         learnt=learnt[order],
         object_ids=_numbers(objects.ids)[order],
+        outlined=kept.outlined,
         findings=(*lost, *dropped, *left_out, *_clipped(objects, images, learnt), *empty),
     )
 

@@ -66,6 +66,8 @@ class Split(NamedTuple):
     """(A,) bool: worth training on; crowds and boxes without a visible area are not"""
     object_ids: np.ndarray
     """(A,) int64: as the file numbers its objects, else from 1 on in its order"""
+    outlined: np.ndarray
+    """(A,) bool: drawn as a polygon, of which the box is kept; COCO's are not read"""
     findings: tuple[Finding, ...]
     """what reading has mended or left out"""
     found_as: str = ""
@@ -107,6 +109,7 @@ class Split(NamedTuple):
             crowd=self.crowd[own],
             learnt=self.learnt[own],
             object_ids=self.object_ids[own],
+            outlined=self.outlined[own],
         )
 
     @property
@@ -130,10 +133,14 @@ class Split(NamedTuple):
 
     def summary(self) -> str:
         """One line: how much there is, and every finding."""
-        counts = {"image": self.num_images, "box": self.num_boxes, "class": len(self.label_space)}
-        size = ", ".join(counted(number, noun) for noun, number in counts.items())
         kind = f" ({self.found_as})" if self.found_as else ""
-        return "; ".join((f"{self.source.name}{kind}: {size}", *map(str, self.findings)))
+        told = f"{self.source.name}{kind}: {self.contents()}"
+        return "; ".join((told, *map(str, self.findings)))
+
+    def contents(self) -> str:
+        """`3 images, 4 boxes, 3 classes`."""
+        counts = {"image": self.num_images, "box": self.num_boxes, "class": len(self.label_space)}
+        return ", ".join(counted(number, noun) for noun, number in counts.items())
 
     def paths(self, count: int) -> list[Path]:
         """Where the first images lie."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -26,6 +26,7 @@ from detbox.annotations.pairing import (
 )
 from detbox.annotations.split import Split
 from detbox.annotations.texts import read_text
+from detbox.annotations.voc_writer import VOC
 from detbox.annotations.xml import read_xml, root_name
 from detbox.errors import DataError
 from detbox.registry import FORMATS
@@ -43,7 +44,7 @@ LONGEST = 2**31 - 1
 @FORMATS.register("voc")
 def voc() -> Format:
     """Pascal VOC: `annotation` with `object` and `bndbox`; pixels are taken as they stand."""
-    return Format(PLACES, find, find_undivided, read_voc, fits, ".xml")
+    return Format(PLACES, find, find_undivided, read_voc, fits, ".xml", VOC)
 
 
 def find(root: Path, split: str) -> Source | None:
@@ -126,13 +127,21 @@ def _of_split(listing: Listing, files: Sequence[str], split: str) -> list[str]:
 def _listed(listing: Listing, files: Sequence[str], file: str) -> list[str]:
     front = file[: -len("ImageSets/Main/") - len(file.rpartition("/")[2])]
     lines = read_text(listing.root / file).split("\n")
-    stems = {re.sub(r"\s+-?[01]$", "", line.strip()) for line in lines if line.strip()}
-    stems |= {stem.rpartition(".")[0] for stem in stems if "." in stem}
-    return [
-        each
-        for each in files
-        if each.startswith(front) and each.rpartition("/")[2].rpartition(".")[0] in stems
-    ]
+    own = [each for each in files if each.startswith(front)]
+    known = {_stem(each) for each in own}
+    stems = {_meant(line, known) for line in lines}
+    return [each for each in own if _stem(each) in stems]
+
+
+def _meant(line: str, known: Collection[str]) -> str:
+    """The stem that a line names: as it stands, without a class's flag, or without a suffix."""
+    plain = re.sub(r"\s+-?[01]$", "", line.strip())
+    readings = (line, line.strip(), plain, plain.rpartition(".")[0])
+    return next((each for each in readings if each in known), "")
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def _labelled(

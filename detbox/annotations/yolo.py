@@ -28,6 +28,7 @@ from detbox.annotations.yolo_places import (
     numbered,
     pictures_of,
 )
+from detbox.annotations.yolo_writer import YOLO
 from detbox.errors import DataError
 from detbox.messages import shown
 from detbox.registry import FORMATS
@@ -43,12 +44,14 @@ class Line(NamedTuple):
     label: int
     box: tuple[float, float, float, float]
     """middle and extent, as shares of the picture"""
+    outlined: bool = False
+    """a polygon, of which this is the box"""
 
 
 @FORMATS.register("yolo")
 def yolo() -> Format:
     """YOLO: boxes, polygons and key points of `LABEL x y width height` as shares."""
-    return Format(PLACES, find, find_undivided, read_yolo, fits, ".txt")
+    return Format(PLACES, find, find_undivided, read_yolo, fits, ".txt", YOLO)
 
 
 def find(root: Path, split: str) -> Source | None:
@@ -150,7 +153,8 @@ def _parsed(line: str, key_points: bool) -> Line | None:
         return None
     across, down = numbers[1::2], numbers[2::2]
     (x0, x1), (y0, y1) = (min(across), max(across)), (min(down), max(down))
-    return Line(int(numbers[0]), ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0))
+    box = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+    return Line(int(numbers[0]), box, outlined=True)
 
 
 def _is_share(box: Sequence[float]) -> bool:
@@ -163,7 +167,8 @@ def _is_share(box: Sequence[float]) -> bool:
 def _labelled(picture: str, lines: Sequence[Line], names: dict[int, str]) -> Labelled:
     boxes = np.array([each.box for each in lines]) if lines else NO_BOXES
     classes = [names.get(each.label, f"class {each.label}") for each in lines]
-    return Labelled(picture, classes, boxes, shares=True)
+    outlined = [each.outlined for each in lines]
+    return Labelled(picture, classes, boxes, shares=True, outlined=outlined)
 
 
 def _check_counting(objects: Sequence[Sequence[Line]], space: LabelSpace, root: Path) -> None:

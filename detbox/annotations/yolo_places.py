@@ -67,10 +67,10 @@ def is_yolo(listing: Listing) -> bool:
 
 
 def label_files(listing: Listing) -> list[str]:
-    """Text files that can be labels by their names."""
-    return [
-        each for each in listing.ending(".txt") if not NOT_LABELS.fullmatch(each.rpartition("/")[2])
-    ]
+    """Text files that can be labels by their names, or that a picture is called like."""
+    stems = {PICTURES.sub("", each.rpartition("/")[2]) for each in listing.pictures}
+    files = [(each, each.rpartition("/")[2]) for each in listing.ending(".txt")]
+    return [file for file, name in files if name[:-4] in stems or not NOT_LABELS.fullmatch(name)]
 
 
 def pictures_of(listing: Listing, meta: Meta, split: str) -> list[str]:

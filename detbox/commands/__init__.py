@@ -5,6 +5,7 @@ from __future__ import annotations
 from detbox.commands import (
     check_data,
     convert_checkpoint,
+    convert_data,
     evaluate,
     predict,
     replay,
@@ -16,6 +17,7 @@ from detbox.commands import (
 __all__ = [
     "check_data",
     "convert_checkpoint",
+    "convert_data",
     "evaluate",
     "predict",
     "replay",

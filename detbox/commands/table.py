@@ -14,7 +14,10 @@ from detbox.foreign import translated
 from detbox.registry import Registry
 
 COMMANDS = Registry("command", "")
-EXAMPLES = {"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE", "bundle": "RUN/black_box.pt"}
+EXAMPLES = {
+    **{"ckpt": "RUN/checkpoints/best.ckpt", "source": "FILE", "bundle": "RUN/black_box.pt"},
+    **{"out": "NEW_FOLDER", "to": "coco"},
+}
 """of settings that commands cannot do without, for messages"""
 Run = TypeVar("Run", bound=Callable[..., Any])
 _OF_CHECKPOINT: set[str] = set()

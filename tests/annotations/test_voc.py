@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from written_formats import SCENES, Scene, picture, voc, write_set
+from written_formats import SCENES, WRITERS, Scene, picture, write_set
 
 from detbox.annotations import Source
 from detbox.annotations.voc import find, find_undivided, read_voc
@@ -43,7 +43,7 @@ def test_folders_without_lists_and_sizes(tmp_path: Path) -> None:
 
 
 def test_trainval_and_test_stand_for_train_and_val(tmp_path: Path) -> None:
-    root = write_set(tmp_path / "x" / "VOC2007", voc).parent
+    root = write_set(tmp_path / "x" / "VOC2007", WRITERS["voc"]).parent
     lists = root / "VOC2007" / "ImageSets" / "Main"
     (lists / "train.txt").rename(lists / "trainval.txt")
     (lists / "val.txt").rename(lists / "test.txt")

@@ -1,0 +1,119 @@
+"""A data set in another format: annotations and pictures in a new folder, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from detbox.annotations.findings import Finding
+from detbox.annotations.formats import Format
+from detbox.annotations.split import Split
+from detbox.annotations.writing import Splits, prepared
+from detbox.errors import SettingError
+from detbox.messages import near
+from detbox.registry import FORMATS
+
+HOW = ("link", "copy", "none")
+
+
+class Converted(NamedTuple):
+    """What was written."""
+
+    splits: dict[str, Split]
+    """as they will be read back"""
+    lost: dict[str, list[Finding]]
+    """by split: what the format has no words for"""
+    pictures: Counter[str]
+    """`linked`, `copied` or `missing` -> how many"""
+
+
+def undivided(splits: Splits) -> dict[str, Split]:
+    """Under no name where all splits are the same pictures."""
+    first, *others = splits.values()
+    paths = first.paths(first.num_images)
+    same = others and all(each.paths(each.num_images) == paths for each in others)
+    return {"": first} if same else dict(splits)
+
+
+def convert(
+    splits: Splits, to: str, out: Path, pictures: str, sources: Sequence[Path]
+) -> Converted:
+    """Write a data set in another format.
+
+    Args:
+        splits: by `train` and `val`, or by an empty name where they are not divided.
+        to: name of the format.
+        out: the folder, which is made or empty.
+        pictures: link: the same files under another name, or copies where the disk differs.
+        sources: folders that are read, in which nothing is written.
+
+    Raises:
+        SettingError: the format is not written, or the folder is in use.
+        DataError: classes that the format cannot tell apart.
+    """
+    writer = cast("Format", FORMATS.build({"name": to})).writer if to in FORMATS.names() else None
+    if writer is None:
+        known = [each for each in FORMATS.names() if FORMATS.build({"name": each}).writer]
+        raise SettingError(f"to={to}: no such format to write{near(to, known)}")
+    if pictures not in HOW:
+        raise SettingError(f"pictures={pictures}: no such choice{near(pictures, HOW)}")
+    _check(out, sources)
+    ready, lost = prepared(splits, writer)
+    with _whole(out) as folder:
+        writer.write(folder, ready)
+        done: Counter[str] = Counter()
+        for part, split in ready.items():
+            place = folder / writer.pictures(part)
+            pairs = (
+                (splits[part].path(index), place / split.names[index])
+                for index in range(split.num_images)
+            )
+            done.update(_placed(*pair, pictures) for pair in pairs if pictures != "none")
+    return Converted(ready, lost, done)
+
+
+def _check(out: Path, sources: Sequence[Path]) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingError(f"out={out} is there already; give a folder that is new or empty")
+    for source in sources:
+        if out.resolve().is_relative_to(source.resolve()):
+            raise SettingError(f"out={out} lies in {source}, which is read; give another folder")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder that gets its name when all is in it, and is gone where something goes wrong."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.parent / f".detbox-{os.getpid()}-{id(out)}"
+    folder.mkdir()
+    try:
+        yield folder
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _placed(source: Path, target: Path, pictures: str) -> str:
+    """What became of a picture."""
+    if not source.is_file():
+        return "missing"
+    if target.exists():  # two images of one file
+        return "shared"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if pictures == "link":
+        try:
+            os.link(os.path.realpath(source), target)
+        except OSError:  # another disk, or one without links
+            pass
+        else:
+            return "linked"
+    shutil.copy2(source, target)
+    return "copied"
