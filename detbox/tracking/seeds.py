@@ -1,4 +1,4 @@
-"""Jobs that differ in nothing but their seed, as one row: mean and standard deviation."""
+"""Jobs that repeat each other, by seed or fold, as one row: mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from detbox.messages import counted
 from detbox.tracking.table import Row, keys_of, print_lines, varied_of
 
-SEED = "seed"
+REPEATS = {"seed": "seeds", "data.fold": "folds", "data.split_seed": "split seeds"}
+"""settings by which jobs repeat each other, and what several of their values are called"""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One metric over the seeds that have it."""
+    """One metric over the jobs that have it."""
 
     mean: float
     deviation: float | None
@@ -52,27 +53,28 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
     """
     found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
-        others = _without_seed(row.overrides)
+        others = _not_repeated(row.overrides)
         found.setdefault(tuple(sorted(others.items())), []).append(row)
     if len(found) == len(rows):
         return []
-    return [Group(_without_seed(jobs[0].overrides), jobs) for jobs in found.values()]
+    return [Group(_not_repeated(jobs[0].overrides), jobs) for jobs in found.values()]
 
 
 def write_seeds(groups: Sequence[Group], path: Path) -> None:
-    """All settings but the seed, the seeds, and of every metric mean, deviation and count."""
+    """All other settings, seeds and folds, and of every metric mean, deviation and count."""
     overrides = keys_of(each.overrides for each in groups)
     metrics = keys_of(row.metrics for each in groups for row in each.rows)
     heads = [f"{name}_{part}" for name in metrics for part in ("mean", "sd", "n")]
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow([*overrides, "seeds", *heads])
+        repeats = _repeats(groups)
+        writer.writerow([*overrides, *(REPEATS[key] for key in repeats), *heads])
         for each in groups:
             told = [each.overrides.get(key, "") for key in overrides]
-            seeds = " ".join(row.overrides.get(SEED, "") for row in each.rows)
+            values = [" ".join(row.overrides.get(key, "") for row in each.rows) for key in repeats]
             spreads = [each.spread(name) for name in metrics]
             figures = [cell for spread in spreads for cell in _cells(spread)]
-            writer.writerow([*told, seeds, *figures])
+            writer.writerow([*told, *values, *figures])
 
 
 def print_seeds(groups: Sequence[Group], best: str, shown: Sequence[str]) -> None:
@@ -92,8 +94,15 @@ def print_seeds(groups: Sequence[Group], best: str, shown: Sequence[str]) -> Non
         spreads = {name: each.spread(name) for name in metrics}
         figures = [_figure(spread, name == best, means) for name, spread in spreads.items()]
         lines.append([*(each.overrides.get(key, "") for key in varied), *figures])
-    title = f"{counted(len(groups), 'setting')}, mean ± standard deviation (n) over seeds"
+    over = " and ".join(REPEATS[key] for key in _repeats(groups)) or "jobs"
+    title = f"{counted(len(groups), 'setting')}, mean ± standard deviation (n) over {over}"
     print_lines(title, varied, metrics, lines)
+
+
+def _repeats(groups: Sequence[Group]) -> list[str]:
+    """By what the jobs repeat each other."""
+    rows = [row.overrides for each in groups for row in each.rows]
+    return [key for key in varied_of(rows) if key in REPEATS]
 
 
 def _figure(spread: Spread | None, is_best: bool, means: Sequence[float]) -> str:
@@ -109,5 +118,5 @@ def _cells(spread: Spread | None) -> list[object]:
     return [spread.mean, "" if spread.deviation is None else spread.deviation, spread.count]
 
 
-def _without_seed(overrides: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in overrides.items() if key != SEED}
+def _not_repeated(overrides: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in overrides.items() if key not in REPEATS}

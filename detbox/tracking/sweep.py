@@ -24,9 +24,9 @@ RESULT = "result.json"
 class ComparisonTable(Callback):
     """Print and write, as `sweep.csv`, what every job was told and what it returned.
 
-    Jobs that differ only in `seed` are also one row of a second table, in `sweep_seeds.csv`. Each
-    job leaves a `result.json` in its folder, so the tables hold whatever launcher ran the jobs, and
-    also those that failed.
+    Jobs that differ only in seed or fold are also one row of a second table, `sweep_seeds.csv`.
+    Each job leaves a `result.json` in its folder, so the tables hold whatever launcher ran the
+    jobs, and also those that failed.
 
     Args:
         best: the metric whose highest value is marked, where no `objective` is set.

@@ -42,3 +42,22 @@ def test_mean_and_spread_are_those_of_the_seeds_that_ended_well(
 def test_without_a_second_seed_there_is_nothing_to_average() -> None:
     assert grouped(ROWS[2:]) == []
     assert grouped([]) == []
+
+
+def test_folds_are_averaged_as_seeds_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row(job, {"data.folds": "2", "data.fold": fold, "seed": seed}, {"AP": figure})
+        for job, (fold, seed, figure) in enumerate(
+            [("0", "0", 0.2), ("0", "1", 0.4), ("1", "0", 0.6), ("1", "1", 0.8)]
+        )
+    ]
+    write_seeds(grouped(rows), tmp_path / "seeds.csv")
+    assert (tmp_path / "seeds.csv").read_text().splitlines()[0].startswith("data.folds,folds,seeds")
+    print_seeds(grouped(rows), "AP", ("AP",))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 setting, mean ± standard deviation (n) over folds and seeds" in told
+    assert "0.5 ± 0.26 (4)" in told
+    print_seeds(grouped(rows[::2]), "AP", ("AP",))
+    assert "(n) over folds ┏" in " ".join(capsys.readouterr().out.split())
