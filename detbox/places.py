@@ -17,6 +17,11 @@ LONGEST_STEM = 240
 """bytes"""
 
 
+def cache_folder() -> Path:
+    """`DETBOX_CACHE`, or `~/.cache/detbox`."""
+    return Path(os.environ.get("DETBOX_CACHE") or "~/.cache/detbox").expanduser().absolute()
+
+
 def located(path: str | Path) -> Path:
     """The path that is meant: with the home folder for `~`, in the Unicode form that is there.
 

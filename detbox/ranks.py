@@ -33,6 +33,11 @@ def rank() -> int:
     return int(next((os.environ[each] for each in RANKS if os.environ.get(each)), 0))
 
 
+def together() -> bool:
+    """Whether several processes of this run were started, by whomsoever."""
+    return any(os.environ.get(each, "1") != "1" for each in SIZES)
+
+
 def layout() -> Layout | None:
     """How torchrun laid out this run; None: it did not start this process."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -73,7 +78,7 @@ def said_by_first(subject: str, say: Callable[[], str]) -> str | None:
 
 def _store() -> Store | None:
     """The one over which the process group will meet, too; None: nobody started several."""
-    if all(os.environ.get(each, "1") == "1" for each in SIZES):
+    if not together():
         return None
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from torch import distributed

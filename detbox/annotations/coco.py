@@ -28,7 +28,7 @@ from detbox.structures import LabelSpace
 @FORMATS.register("coco")
 def coco() -> Format:
     """COCO detection: one JSON per split."""
-    return Format(PLACES, find_split, find_undivided, read_coco, writer=COCO)
+    return Format(PLACES, find_split, find_undivided, read_coco, writer=COCO, documents_alone=True)
 
 
 def read_coco(source: Source) -> Split:

@@ -41,3 +41,5 @@ class Format(NamedTuple):
     """of its files, to tell what a folder comes nearest to"""
     writer: Writer | None = None
     """None: it is read alone"""
+    documents_alone: bool = False
+    """whether a source that names no split is read without a look at its pictures"""

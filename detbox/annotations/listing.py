@@ -31,7 +31,7 @@ class Listing(NamedTuple):
         files: list[str] = []
         links: list[str] = []
         top = os.path.realpath(root)
-        for path, entry in _walk(str(root), ""):
+        for path, entry in walk(str(root)):
             if entry.is_symlink() and not _stays(entry.path, top):
                 links.append(path)
             elif entry.is_file():
@@ -56,8 +56,9 @@ class Listing(NamedTuple):
         return (Finding(what, len(self.links), self.links[0], mend=mend),)
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    pending = [(folder, prefix)]
+def walk(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Paths below a folder, relative to it, with what they are; hidden ones and links stay out."""
+    pending = [(folder, "")]
     while pending:
         folder, prefix = pending.pop()
         try:

@@ -24,12 +24,19 @@ class PackedStrings:
 
     def __init__(self, strings: Sequence[str]) -> None:
         encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
-        self._bytes = b"".join(encoded)
-        self._ends = np.cumsum([0, *map(len, encoded)])
+        self.content = b"".join(encoded)
+        self.ends = np.cumsum([0, *map(len, encoded)])
+
+    @classmethod
+    def of(cls, content: bytes, ends: np.ndarray) -> PackedStrings:
+        """Of what another one holds."""
+        packed = cls(())
+        packed.content, packed.ends = content, ends
+        return packed
 
     def __getitem__(self, index: int) -> str:
         """The string at a position."""
-        return self._bytes[self._ends[index] : self._ends[index + 1]].decode(
+        return self.content[self.ends[index] : self.ends[index + 1]].decode(
             "utf-8", "surrogatepass"
         )
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from detbox.annotations.files import with_files_found
 from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format, Source
+from detbox.annotations.keeping import read_kept
 from detbox.annotations.listing import Listing
 from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
@@ -83,7 +84,7 @@ class Folder:
 
     def _read(self, name: str, source: Source, part: str) -> Split:
         root = self._existing_root() or source.images
-        split = with_files_found(self._formats()[name].read(source), root, part)
+        split = with_files_found(read_kept(name, self._formats()[name], source), root, part)
         if self._format is None:
             split = split._replace(found_as=f"{name}, {_sides(split)}")
         return split

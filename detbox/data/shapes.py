@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from detbox.data.drawing import NAMES, draw_scene
 from detbox.errors import MachineError, SettingError
 from detbox.messages import counted
+from detbox.places import cache_folder
 
 logger = logging.getLogger("detbox")
 
@@ -55,11 +55,6 @@ def ensure_shapes(image_size: int, counts: dict[str, int]) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
-
-
-def cache_folder() -> Path:
-    """`DETBOX_CACHE`, or `~/.cache/detbox`."""
-    return Path(os.environ.get("DETBOX_CACHE") or "~/.cache/detbox").expanduser().absolute()
 
 
 def _publish(draft: Path, folder: Path) -> None:
