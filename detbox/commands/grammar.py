@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hydra._internal.utils import get_args_parser
 
@@ -66,7 +67,7 @@ def check_grammar(arguments: Sequence[str]) -> None:
         raise SettingError("--cfg and --info show the configuration of one job; leave -m out")
     if arguments and arguments[-1] in FLAGS:
         raise SettingError(f"{arguments[-1]}: give install=bash, or fish or zsh")
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         key, equals, value = argument.partition("=")
         if not argument.strip():
             raise SettingError(f"an argument is empty: a variable of the shell? expected {EXAMPLE}")

@@ -41,6 +41,7 @@ def test_an_empty_argument_is_named() -> None:
 def test_what_hydra_takes_is_left_to_it(argument: str) -> None:
     check_grammar([argument])
     check_grammar(["-m", "seed=0,1"])
+    check_grammar([])
 
 
 def test_flags_may_stand_anywhere() -> None:
