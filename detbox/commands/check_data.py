@@ -12,13 +12,13 @@ from detbox.commands.overrides import chosen_keys, typed_keys
 from detbox.commands.resuming import with_data
 from detbox.commands.table import register_command
 from detbox.console.lines import say
-from detbox.errors import DataError
+from detbox.errors import DataError, SettingError
 from detbox.messages import counted
 from detbox.planning import Facts, chosen_settings, with_choices
 from detbox.runfile import RunCheckpoint
 
 
-@register_command("check_data", data_of_ckpt=True, paths=("ckpt",))
+@register_command("check_data", data_of_ckpt=True, paths=("ckpt",), bare="data")
 def check_data(cfg: DictConfig, folder: Path) -> None:
     """List what would hurt a training on a data set: broken files, false boxes, odd classes.
 
@@ -34,6 +34,9 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
         DataError: there are errors, or the data cannot be read at all.
     """
     check_settings(cfg)
+    for key in ("decode", "alike"):
+        if not isinstance(cfg[key], bool):
+            raise SettingError(f"{key} must be true or false, got {cfg[key]!r}")
     cfg = as_trained(cfg)
     from detbox.checking import checked
     from detbox.checking.gathering import gathered

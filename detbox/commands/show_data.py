@@ -16,7 +16,7 @@ from detbox.errors import DataError, SettingError
 SPLITS = ("train", "val")
 
 
-@register_command("show_data", data_of_ckpt=True, paths=("ckpt",))
+@register_command("show_data", data_of_ckpt=True, paths=("ckpt",), bare="data")
 def show_data(cfg: DictConfig, folder: Path) -> None:
     """Draw annotated pictures, what the augmentation makes of them, and objects by class and size.
 

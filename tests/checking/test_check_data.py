@@ -10,7 +10,7 @@ from planted import annotation, classes, name, write
 
 import detbox
 from detbox.commands.check_data import as_trained, check_data
-from detbox.errors import DataError
+from detbox.errors import DataError, SettingError
 
 
 def run(root: Path, folder: Path, *settings: str) -> dict[str, object]:
@@ -53,3 +53,8 @@ def test_pictures_are_as_large_as_a_plan_would_have_them(tmp_path: Path) -> None
     settings = ("experiment=finetune", f"data.root={root}")
     cfg = as_trained(detbox.compose(*settings, config_name="check_data"))
     assert cfg.data.eval_size == max(cfg.data.train_sizes) < 800
+
+
+def test_a_switch_is_true_or_false(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="decode must be true or false, got 'maybe'"):
+        check_data(detbox.compose("decode=maybe", config_name="check_data"), tmp_path)
