@@ -45,15 +45,8 @@ class Finding(NamedTuple):
 _ONE = {
     **{"boxes": "box", "images": "image", "annotations": "annotation", "files": "file"},
     **{"entries": "entry", "regions": "region", "objects": "object", "categories": "category"},
-    **{
-        "lines": "line",
-        "links": "link",
-        "areas": "area",
-        "outlines": "outline",
-        "classes": "class",
-        "shapes": "shape",
-        "rows": "row",
-    },
+    **{"lines": "line", "links": "link", "areas": "area", "outlines": "outline"},
+    **{"classes": "class", "shapes": "shape", "rows": "row", "folders": "folder"},
     **{"share": "shares", "serve": "serves", "have": "has"},
 }
 

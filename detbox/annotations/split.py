@@ -18,6 +18,9 @@ from detbox.annotations.findings import Finding
 from detbox.messages import counted
 from detbox.structures import LabelSpace
 
+OF_OBJECTS = ("labels", "boxes", "areas", "crowd", "learnt", "object_ids", "outlined")
+"""fields of a split that have a row for every object"""
+
 
 class PackedStrings:
     """Strings as one block of bytes."""
@@ -108,16 +111,8 @@ class Split(NamedTuple):
 
     def _with_objects(self, own: np.ndarray, counts: list[int]) -> Split:
         """Objects at some positions in the order of their images, of which each has so many."""
-        return self._replace(
-            starts=np.cumsum([0, *counts]),
-            labels=self.labels[own],
-            boxes=self.boxes[own],
-            areas=self.areas[own],
-            crowd=self.crowd[own],
-            learnt=self.learnt[own],
-            object_ids=self.object_ids[own],
-            outlined=self.outlined[own],
-        )
+        columns = {key: getattr(self, key)[own] for key in OF_OBJECTS}
+        return self._replace(starts=np.cumsum([0, *counts]), **columns)
 
     @property
     def num_images(self) -> int:

@@ -42,6 +42,12 @@ def in_classes(read: Read, keep: Sequence[str], merge: Mapping[str, str]) -> Rea
     return arranged
 
 
+def name_learnt(name: str, keep: Sequence[str], merge: Mapping[str, str]) -> str | None:
+    """What a class of a file is called in the end; None: its objects are left out."""
+    name = merge.get(name, name)
+    return name if not keep or name in keep else None
+
+
 def merged(split: Split, merge: Mapping[str, str]) -> Split:
     """With every object of an old name under the new one.
 

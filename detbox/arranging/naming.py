@@ -45,7 +45,7 @@ def merges(given: Any) -> dict[str, str]:
 def _pairs(given: Any) -> list[tuple[str, str]]:
     if isinstance(given, Mapping):
         pairs = [(str(old), None if new is None else str(new)) for old, new in given.items()]
-    elif isinstance(given, (list, tuple)) and all(str(each).count(":") == 1 for each in given):
+    elif _is_list(given) and all(str(each).count(":") == 1 for each in given):
         halves = (str(each).partition(":") for each in given)
         pairs = [(old.strip(), new.strip()) for old, _, new in halves]
     else:
@@ -58,6 +58,10 @@ def _pairs(given: Any) -> list[tuple[str, str]]:
             "classes out with data.classes=[...], which names those that stay"
         )
     return [(old, new) for old, new in pairs if new]
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str)
 
 
 def _check_steps(name: str, merge: Mapping[str, str]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detbox.commands.table import bare_of, paths_of
-from detbox.commands.values import parsed, written_names
-from detbox.data.paths import name_settings, path_settings
+from detbox.commands.values import elements, parsed, written_names
+from detbox.data.paths import name_settings, path_settings, settings_of_several_paths
 from detbox.errors import MissingFileError, SettingError, UnknownNameError
 from detbox.messages import literal, near, quoted
 from detbox.places import located
@@ -40,6 +40,7 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
     """
     _check_written("the current folder", os.getcwd())
     keys = {*COMMON, *paths_of(command), *(f"{DATA}.{key}" for key in path_settings())}
+    lists = {f"{DATA}.{key}" for key in settings_of_several_paths()}
     names = {f"{DATA}.{key}" for key in name_settings()}
     sweeps = any(each in SWEEP for each in arguments)
     result: list[str] = []
@@ -52,8 +53,11 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
             result += _choice_of_data(argument, text, sweeps)
         elif key in names:
             result.append(f"{plus}{key}={written_names(text, sweeps)}")
+        elif key in keys:
+            written = _paths if key in lists else _path
+            result.append(f"{plus}{key}={written(text, sweeps)}")
         else:
-            result.append(f"{plus}{key}={_path(text, sweeps)}" if key in keys else argument)
+            result.append(argument)
     return result
 
 
@@ -72,6 +76,16 @@ def _check_written(what: str, folder: str) -> None:
             f"{what}: Hydra takes ${{ in {folder} for a reference to a setting; choose a folder "
             "without it to work and write in, data and checkpoints may lie anywhere"
         )
+
+
+def _paths(text: str, sweeps: bool) -> str:
+    """One path, or a list of them."""
+    listed = None if sweeps or _is_there(text) else elements(text)
+    return _path(text, sweeps) if listed is None else _list(listed)
+
+
+def _list(paths: Sequence[str]) -> str:
+    return f"[{','.join(quoted(_without_interpolation(str(located(path)))) for path in paths)}]"
 
 
 def _path(text: str, sweeps: bool) -> str:
@@ -96,6 +110,10 @@ def _choice_of_data(argument: str, text: str, sweeps: bool) -> list[str]:
     whole = value if isinstance(value, str) and not _is_there(text) else text
     names = text.split(",") if sweeps and not _is_there(whole) else [whole]
     known = sorted(set(options(DATA)))
+    if (listed := None if sweeps or _is_there(text) else elements(text)) is not None:
+        for name in listed:
+            _check_folder(name, known)
+        return [f"{DATA}=folder", f"{DATA}.root={_list(listed)}"]
     others = [name for name in names if name not in known]
     if not others:
         return [argument]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from detbox.commands.table import register_command
 from detbox.console.lines import say
+from detbox.data.paths import several
 from detbox.errors import SettingError
 from detbox.messages import some
 from detbox.places import located
@@ -27,13 +29,13 @@ def convert_data(cfg: DictConfig, folder: Path) -> None:
     """
     from detbox.data.converting import convert, undivided
 
-    out, root = located(cfg.out), _root(cfg)
-    dataset = DATA.build({**cfg.data, **({"root": root} if root else {})})
+    out, roots = located(cfg.out), several(_root(cfg))
+    dataset = DATA.build({**cfg.data, **({"root": roots} if roots else {})})
     read = {part: dataset.read(part) for part in ("train", "val")}
     splits = undivided({part: split for part, split in read.items() if split is not None})
     for split in splits.values():
         say(split.summary())
-    sources = [*(each.folder for each in splits.values()), *([located(root)] if root else [])]
+    sources = [*(each.folder for each in splits.values()), *map(located, roots)]
     done = convert(splits, cfg.to, out, cfg.pictures, sources)
     for part, split in done.splits.items():
         say(f"{out}, {part or 'not divided'}: {split.contents()}")
@@ -43,9 +45,9 @@ def convert_data(cfg: DictConfig, folder: Path) -> None:
     say(f"pictures: {some(told)}")
 
 
-def _root(cfg: DictConfig) -> str | None:
+def _root(cfg: DictConfig) -> str | Sequence[str] | None:
     """`data.root`, or `from`, its short name."""
-    root: str | None = cfg.data.get("root")
+    root: str | Sequence[str] | None = cfg.data.get("root")
     if cfg["from"] is None:
         return root
     if root is not None or "root" not in cfg.data:

@@ -34,7 +34,7 @@ from detbox.data.paths import absolute
 from detbox.data.sampling import training_steps
 from detbox.errors import SettingError
 from detbox.figures import SCALARS, Result
-from detbox.messages import counted, literal, near
+from detbox.messages import counted, near, taken_literally
 from detbox.planning import Facts, chosen_settings, with_choices
 from detbox.plugins import load_plugins
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
@@ -142,7 +142,7 @@ def _freeze_unused(module: DetectionModule) -> None:
 def settled(cfg: DictConfig) -> DictConfig:
     """With absolute data paths and all plug-ins, so that its checkpoint works anywhere."""
     cfg = cfg.copy()
-    cfg.data.update({key: literal(path) for key, path in absolute(cfg.data).items()})
+    cfg.data.update(taken_literally(absolute(cfg.data)))
     cfg.plugins = load_plugins(plugins_of(cfg))
     return cfg
 

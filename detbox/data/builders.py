@@ -7,15 +7,14 @@ from functools import partial
 from typing import Any
 
 from detbox.annotations.split import Split
-from detbox.arranging import Read
-from detbox.arranging.classes import in_classes
+from detbox.arranging.classes import in_classes, name_learnt
 from detbox.arranging.divided import Divided, Dividing
 from detbox.arranging.naming import ClassNames, Merges, class_names, merges
 from detbox.data.augmentation import Augmentation
 from detbox.data.dataset import DataSet, Loading
-from detbox.data.folder import Folder, Named
+from detbox.data.folder import Folder, Named, folders
 from detbox.data.images import AUTOMATIC, Reading
-from detbox.data.paths import InsidePath, OfFolder, OwnFile, OwnPath
+from detbox.data.paths import InsidePath, OfFolder, OwnFile, OwnPath, several
 from detbox.data.pixel_range import PixelRange
 from detbox.data.shapes import ensure_shapes
 from detbox.data.steps import COCO_SIZES
@@ -61,17 +60,18 @@ def folder(
 ) -> DataSet:
     """A folder of pictures and annotations.
 
-    The splits are found under `root`, or named: `*_images` and `*_annotations` go together and are
-    relative to `root` where it is given. `merge` is {OLD:NEW}, for classes that count as another;
-    `classes` are those that are kept, in the order of their labels. Pictures without splits are
-    divided: `val_fraction` of them validate, or part `fold` of `folds`, or those that the file
-    `division` names; near-duplicates stay on one side with `keep_alike`. `augment` lists the steps
-    of training in order; what a step's entry leaves open is as the settings of the data set say.
-    `batch_size` is per device; `total_batch` is that of an optimizer step, over devices, nodes and
-    accumulated batches. Pictures of classes that are in less than a share `repeat_threshold` of all
-    come more often. `pixel_range` says what is black and white where pictures store more than
-    8 bits: a number of bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to
-    its largest value. `max_pixels` is the limit of a file.
+    The splits are found under `root`, one folder or several, or named: `*_images` and
+    `*_annotations` go together and are relative to `root` where it is given. `merge` is {OLD:NEW},
+    for classes that count as another; `classes` are those that are kept, in the order of their
+    labels. Pictures without splits are divided: `val_fraction` of them validate, or part `fold` of
+    `folds`, or those that the file `division` names; near-duplicates stay on one side with
+    `keep_alike`. `augment` lists the steps of training in order; what a step's entry leaves open is
+    as the settings of the data set say. `batch_size` is per device; `total_batch` is that of an
+    optimizer step, over devices, nodes and accumulated batches. Pictures of classes that are in
+    less than a share `repeat_threshold` of all come more often. `pixel_range` says what is black
+    and white where pictures store more than 8 bits: a number of bits, LOW:HIGH, `minmax` of each
+    picture, or `auto`, the full scale next to its largest value. `max_pixels` is the limit of a
+    file.
     """
     named = {
         "train": Named(train_images, train_annotations),
@@ -84,8 +84,9 @@ def folder(
         "resize": {"short_sides": train_sizes, "longest": max_size},
         "jitter": {"share": jitter},
     }
-    read: Read = Folder(root, named, format)
-    read = in_classes(read, class_names(classes), merges(merge))
+    keep, renamed = class_names(classes), merges(merge)
+    read = folders(several(root), named, format, partial(name_learnt, keep=keep, merge=renamed))
+    read = in_classes(read, keep, renamed)
     divided = Divided(read, dividing) if dividing.asked else None
     return DataSet(
         divided or read,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,10 @@ from detbox.annotations.keeping import read_kept
 from detbox.annotations.listing import Listing
 from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
+from detbox.arranging import Read
 from detbox.arranging.division import SHARED
-from detbox.errors import DataError, MissingFileError
+from detbox.arranging.roots import Called, joined
+from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.messages import some
 from detbox.places import located
 from detbox.registry import FORMATS
@@ -121,6 +123,35 @@ class Folder:
             + "; or name data.train_images, data.train_annotations, data.val_images and "
             "data.val_annotations"
         )
+
+
+def folders(
+    roots: Sequence[str], named: Mapping[str, Named], format: str | None, called: Called
+) -> Read:
+    """What reads the splits of one folder, or of several together.
+
+    Args:
+        roots: the folders; none: the splits are named.
+        named: paths of single splits.
+        format: of the annotations; None: each folder's first one that finds any.
+        called: name of a class -> as which it is learnt, for messages.
+
+    Raises:
+        SettingError: several folders, and paths that are meant in one.
+    """
+    if len(roots) < 2:
+        return Folder(roots[0] if roots else None, named, format)
+    if keys := [
+        f"data.{part}_{kind}"
+        for part, places in named.items()
+        for kind, place in places._asdict().items()
+        if place is not None
+    ]:
+        raise SettingError(
+            f"{keys[0]} lies in one folder, data.root names {len(roots)}; give one, or folders "
+            "whose splits are found by looking"
+        )
+    return joined(roots, lambda root: Folder(root, named, format), called)
 
 
 def _sides(split: Split) -> str:

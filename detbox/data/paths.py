@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from detbox.arranging.naming import NAMES
@@ -12,8 +12,8 @@ from detbox.registry import DATA
 
 _OWN, _INSIDE, _WITH_FOLDER, _FILE = "own path", "path inside", "of the folder", "a file"
 
-OwnPath: TypeAlias = Annotated[str | None, _OWN]
-"""a path, such as that of the whole folder"""
+OwnPath: TypeAlias = Annotated[str | tuple[str, ...] | None, _OWN]
+"""a path, such as that of the whole folder, or several"""
 InsidePath: TypeAlias = Annotated[str | None, _INSIDE]
 """a path relative to the data set's own one, where that is set"""
 OfFolder: TypeAlias = Annotated[str | None, _WITH_FOLDER]
@@ -24,7 +24,14 @@ OwnFile: TypeAlias = Annotated[str | None, _FILE]
 """a file of the person's, wherever the data lie"""
 
 
-def absolute(data: Mapping[str, Any]) -> dict[str, str]:
+def several(paths: str | Sequence[str] | None) -> list[str]:
+    """The paths that a setting names, none or one or more."""
+    if paths is None:
+        return []
+    return list(map(str, paths if _is_list(paths) else [paths]))
+
+
+def absolute(data: Mapping[str, Any]) -> dict[str, str | list[str]]:
     """The path settings that depend on the working directory, made absolute.
 
     Args:
@@ -33,9 +40,16 @@ def absolute(data: Mapping[str, Any]) -> dict[str, str]:
     own, inside = _marked(data, _OWN), _marked(data, _INSIDE)
     keys = (own if any(data.get(key) for key in own) else inside) + _marked(data, _FILE)
     given = {key: data.get(key) for key in keys}
-    return {
-        key: str(located(path).absolute()) for key, path in given.items() if isinstance(path, str)
-    }
+    return {key: _absolute(path) for key, path in given.items() if path}
+
+
+def _absolute(paths: str | Sequence[str]) -> str | list[str]:
+    found = [str(located(path).absolute()) for path in several(paths)]
+    return found if _is_list(paths) else found[0]
+
+
+def _is_list(paths: Any) -> bool:
+    return isinstance(paths, Sequence) and not isinstance(paths, str)
 
 
 def with_companions(data: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
@@ -53,6 +67,11 @@ def names_place(data: Mapping[str, Any], chosen: Iterable[str]) -> bool:
 def path_settings() -> set[str]:
     """The settings that are paths in any kind of data."""
     return _marked_anywhere(_OWN, _INSIDE, _FILE)
+
+
+def settings_of_several_paths() -> set[str]:
+    """The settings that take a list of paths in any kind of data."""
+    return _marked_anywhere(_OWN)
 
 
 def name_settings() -> set[str]:

@@ -204,3 +204,22 @@ def test_names_of_classes_are_typed_as_they_are(typed_as: str, meant: list[str])
 def test_merged_classes_are_typed_as_a_mapping(typed_as: str, meant: object) -> None:
     given = readable("train", ["data=folder", f"data.merge={typed_as}"])
     assert plain(detbox.compose(*given))["data"]["merge"] == meant
+
+
+@pytest.mark.parametrize("key", ["data", "data.root"])
+def test_several_folders_are_a_list(key: str, folder: Path) -> None:
+    names = ["a, b [x]", "grün", "${e}", "plain"]
+    for name in (*names, "home/y"):
+        (folder / name).mkdir(parents=True)
+    given = readable("train", ["data=folder", f"{key}=['a, b [x]',grün,${{e}},plain,~/y]"])
+    cfg = settled(detbox.compose(*given[-2:]))
+    wanted = [str(folder / name) for name in (*names, "home/y")]
+    assert plain(cfg)["data"]["root"] == wanted
+    stored = RunCheckpoint(plain(cfg), LabelSpace(("disk",), (1,)), {})
+    assert plain(stored.recipe)["data"]["root"] == wanted
+
+
+def test_a_list_of_folders_names_the_one_that_is_not_there(folder: Path) -> None:
+    (folder / "here").mkdir()
+    with pytest.raises(MissingFileError, match=r"data=\./gone: there is no folder"):
+        readable("train", ["data=[here,./gone]"])
