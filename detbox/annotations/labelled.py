@@ -76,7 +76,7 @@ def split_of_pictures(
         np.array([each.size for each in pictures], dtype=np.int64),
         [each.name for each in pictures],
     )
-    split = pack(source, folder, space, images, *_objects(pictures, space))
+    split = pack(source, folder, space, images, *_objects(pictures, images, space))
     return with_findings(split, *findings, *unread)
 
 
@@ -91,33 +91,32 @@ def sorted_space(names: Collection[str]) -> LabelSpace:
 
 
 def _measured(folder: Path, listed: Sequence[Labelled]) -> list[Labelled | None]:
-    """With sizes and boxes in pixels; None where there is no size."""
+    """With sizes; None where there is none."""
     unknown = [each.name for each in listed if each.size is None]
     sizes = dict(zip(unknown, header_sizes(folder, unknown), strict=True))
-    measured: list[Labelled | None] = []
-    for each in listed:
-        size = each.size or sizes[each.name]
-        if size is None:
-            measured.append(None)
-            continue
-        boxes = _in_pixels(each.boxes, size) if each.shares else each.boxes
-        measured.append(each._replace(size=size, boxes=boxes, shares=False))
-    return measured
+    known = ((each, each.size or sizes[each.name]) for each in listed)
+    return [each._replace(size=size) if size else None for each, size in known]
 
 
-def _in_pixels(boxes: np.ndarray, size: Size) -> np.ndarray:
+def _in_pixels(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Middles and extents as shares of pictures (A, 2) to left, top, width, height (A, 4)."""
     corner = boxes[:, :2] - boxes[:, 2:] / 2
-    height, width = size
-    return np.concatenate((corner, boxes[:, 2:]), 1) * (width, height, width, height)
+    pixels: np.ndarray = np.concatenate((corner, boxes[:, 2:]), 1) * sizes[:, [1, 0, 1, 0]]
+    return pixels
 
 
-def _objects(listed: Sequence[Labelled], space: LabelSpace) -> tuple[Objects, Unknown]:
+def _objects(
+    listed: Sequence[Labelled], images: Images, space: LabelSpace
+) -> tuple[Objects, Unknown]:
     counts = [len(each.classes) for each in listed]
     label_of = {name: label for label, name in enumerate(space.names)}
     names = [name for each in listed for name in each.classes]
     boxes = np.concatenate([each.boxes.reshape(-1, 4) for each in listed])
+    owners = np.repeat(np.arange(len(listed)), counts)
+    shares = np.array([each.shares for each in listed])[owners]
+    boxes[shares] = _in_pixels(boxes[shares], images.sizes[owners[shares]])
     objects = Objects(
-        owners=np.repeat(np.arange(len(listed)), counts),
+        owners=owners,
         labels=np.array([label_of.get(name, -1) for name in names], dtype=np.int64),
         boxes=boxes,
         areas=np.full(len(names), -1.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from pathlib import Path
 
 from detbox.errors import DataError, MissingFileError
@@ -37,12 +38,13 @@ def read_bytes(file: Path, largest: int = LARGEST) -> bytes:
         MissingFileError: there is no such file.
         DataError: it cannot be read, or is too large.
     """
-    if not file.is_file():
+    path = os.fspath(file)
+    if not os.path.isfile(path):
         raise MissingFileError(
             f"expected annotations at {file}, there is no such file; set data.root"
         )
     try:
-        with file.open("rb") as stream:
+        with open(path, "rb", buffering=0) as stream:
             content = stream.read(largest + 1)
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error}); mend its permissions") from None

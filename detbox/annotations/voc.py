@@ -147,37 +147,49 @@ def _stem(path: str) -> str:
 def _labelled(
     element: Element, file: str, paired: str | None, pictures: Pictures, split: str
 ) -> Labelled:
-    named = (element.findtext("filename") or "").strip()
+    fields = _children(element)
+    named = _text(fields.get("filename"))
     beside = file.rpartition("/")[0]
     name = paired or (pictures.find(named, beside, split) if named else None)
-    objects = element.findall("object")
-    boxes = np.array([_box(each) for each in objects]) if objects else NO_BOXES
+    objects = [_children(each) for each in element if each.tag == "object"]
+    boxes = np.array([_box(each.get("bndbox")) for each in objects]) if objects else NO_BOXES
     return Labelled(
         name or stand_in(named or f"{file}.jpg", beside),
-        [(each.findtext("name") or "").strip() or "no name" for each in objects],
+        [_text(each.get("name")) or "no name" for each in objects],
         boxes,
-        _size(element),
-        crowd=[(each.findtext("difficult") or "").strip() in ("1", "true") for each in objects],
+        _size(fields.get("size")),
+        crowd=[_text(each.get("difficult")) in ("1", "true") for each in objects],
     )
 
 
-def _box(element: Element) -> tuple[float, float, float, float]:
+def _children(element: Element | None) -> dict[str, Element]:
+    """The first of each name; a search for each would take most of the time."""
+    return {} if element is None else {each.tag: each for each in reversed(element)}
+
+
+def _text(element: Element | None) -> str:
+    return "" if element is None else (element.text or "").strip()
+
+
+def _box(element: Element | None) -> tuple[float, float, float, float]:
     """Left, top, width, height; the field's tools do not shift VOC's pixels, which count from 1."""
-    found = (element.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax"))
+    fields = _children(element)
+    found = (fields.get(key) for key in ("xmin", "ymin", "xmax", "ymax"))
     left, top, right, bottom = map(_number, found)
     return left, top, right - left, bottom - top
 
 
-def _size(element: Element) -> Size | None:
-    height, width = (_number(element.findtext(f"size/{key}")) for key in ("height", "width"))
+def _size(element: Element | None) -> Size | None:
+    fields = _children(element)
+    height, width = (_number(fields.get(key)) for key in ("height", "width"))
     if not (1 <= height <= LONGEST and 1 <= width <= LONGEST):
         return None
     return int(height), int(width)
 
 
-def _number(text: str | None) -> float:
+def _number(element: Element | None) -> float:
     try:
-        number = float(text or "nan")
+        number = float(_text(element) or "nan")
     except ValueError:
         return math.nan
     return number if abs(number) <= LONGEST else math.nan

@@ -139,10 +139,10 @@ SHARES = (
 
 def _parsed(line: str, key_points: bool) -> Line | None:
     try:
-        numbers = [float(word) for word in line.replace(",", " ").split()]
+        numbers = list(map(float, line.replace(",", " ").split()))
     except ValueError:
         return None
-    if len(numbers) < 5 or not all(map(math.isfinite, numbers)) or not numbers[0].is_integer():
+    if len(numbers) < 5 or not math.isfinite(sum(numbers)) or not numbers[0].is_integer():
         return None
     if not 0 <= numbers[0] < MOST_CLASSES:
         return None
