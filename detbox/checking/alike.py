@@ -42,7 +42,7 @@ def alike_in_split(subject: Subject) -> Iterator[Found]:
 def _places(groups: Sequence[Sequence[Picture]]) -> list[Place]:
     """The pictures of the first groups, each of which names the first of its group."""
     listed = [
-        Place(part.name, at, note=f"like {group[0][0].name}'s {_name(group[0])}" if rank else "")
+        Place(part.name, at, note=f"like {_name(group[0])}" if rank else "")
         for group in groups
         for rank, (part, at) in enumerate(group)
     ]
@@ -51,4 +51,4 @@ def _places(groups: Sequence[Sequence[Picture]]) -> list[Place]:
 
 def _name(picture: Picture) -> str:
     part, at = picture
-    return part.split.names[at]
+    return part.called(at)

@@ -14,7 +14,7 @@ from detbox.checking.subject import Subject
 from detbox.picturing import shown_scale
 
 LOST = "the object is left out, and its place is learnt as background"
-DRAW = "draw them again"
+DRAW = "draw them again; fix=NEW leaves them out"
 THIN = 1.0
 """pixels of the shown picture; a box below has hardly an area to learn"""
 LONG = 20.0
@@ -40,7 +40,7 @@ def boxes_outside(subject: Subject) -> Iterator[Found]:
 @rule(
     "warning",
     "the part inside is learnt; if boxes were drawn on another size, all of them are shifted",
-    "look at some, and draw them again if all are shifted",
+    "look at some, and draw them again if all are shifted; fix=NEW cuts them off",
     (CUT,),
 )
 def boxes_past_the_edge(subject: Subject) -> Iterator[Found]:

@@ -30,7 +30,7 @@ MANY_EMPTY = 0.5
 @rule(
     "warning",
     "an output of the detector that nothing teaches, and all other classes may be off by one",
-    "take it out of the classes",
+    "take it out of the classes, as fix=NEW does",
 )
 def parent_class(subject: Subject) -> Iterator[Found]:
     """The first or the last class alone has no box: a group (Roboflow's first) or a background."""
@@ -89,7 +89,7 @@ def unequal_classes(subject: Subject) -> Iterator[Found]:
 @rule(
     "error",
     "training refuses the pair of splits",
-    "make the classes agree; those of validation may be some of training's",
+    "make the classes agree (validation may lack some); fix=NEW gives both all of them",
 )
 def classes_unknown_to_training(subject: Subject) -> Iterator[Found]:
     """Validation lists classes that training does not."""

@@ -22,7 +22,7 @@ NEAR = 0.9
 @rule(
     "error",
     TWICE,
-    "keep one of them",
+    "keep one of them; fix=NEW keeps the first",
 )
 def boxes_twice(subject: Subject) -> Iterator[Found]:
     """The same box of the same class again."""

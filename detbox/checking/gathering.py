@@ -11,6 +11,7 @@ from detbox.annotations.split import Split
 from detbox.checking.files import decoded, read_files
 from detbox.checking.subject import Part, Picture, Subject
 from detbox.console.bar import Bar
+from detbox.data.converting import undivided
 from detbox.data.dataset import DataSet
 from detbox.errors import DataError
 
@@ -33,24 +34,24 @@ def gathered(dataset: DataSet, queries: int | None, *, decode: bool, alike: bool
     splits = {name: split for name in ("train", "val") if (split := dataset.read(name)) is not None}
     if not splits:
         raise DataError(f"expected pictures with annotations, found none; {dataset.advice}")
-    if _are_one(splits):
-        splits.pop("val")
     bar = Bar()
     try:
-        parts = [_part(name, split, dataset, decode, bar) for name, split in splits.items()]
+        parts = [
+            _part(name, split, dataset, decode, bar) for name, split in undivided(splits).items()
+        ]
     finally:
         bar.close()
     return Subject(tuple(parts), dataset.display, queries, _alike(parts) if alike else ())
 
 
 def _part(name: str, split: Split, dataset: DataSet, decode: bool, bar: Bar) -> Part:
-    bar.open(f"{name}: files", split.num_images)
+    bar.open(f"{name} files".lstrip(), split.num_images)
     files = read_files(split, bar.advance)
     bar.shut()
     readable = [at for at, file in enumerate(files) if file.kind]
     cut_off = [at for at in readable if not files[at].ends]
     chosen = readable if decode else sorted({*cut_off, *_spread(readable)})
-    bar.open(f"{name}: pictures", len(chosen))
+    bar.open(f"{name} pictures".lstrip(), len(chosen))
     troubles: dict[int, tuple[str, ...]] = {}
     workers = dataset.loading.workers
     for at, told in decoded(split, chosen, dataset.reading, dataset.display, workers):
@@ -71,12 +72,3 @@ def _spread(images: list[int]) -> Iterator[int]:
     if images:
         places = np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).round().astype(int)
         yield from (images[at] for at in places.tolist())
-
-
-def _are_one(splits: dict[str, Split]) -> bool:
-    """Whether validation is the training split once more, in a folder that is not divided."""
-    if len(splits) < 2:
-        return False
-    train, val = splits.values()
-    same = train.source == val.source and train.num_images == val.num_images
-    return same and all(train.names[at] == val.names[at] for at in range(train.num_images))

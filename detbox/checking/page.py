@@ -109,7 +109,9 @@ def _told(report: Report, place: Place) -> str:
 
 
 def _table(names: Sequence[str], parts: Sequence[Part]) -> str:
-    head = "".join(f"<th>boxes in {part.name}</th><th>pictures</th>" for part in parts)
+    head = "".join(
+        f"<th>boxes{part.name and f' in {part.name}'}</th><th>pictures</th>" for part in parts
+    )
     more = len(names) - CLASSES
     rest = f"<p>and {counted(more, 'class')} more</p>" if more > 0 else ""
     rows = "\n".join(_rows(names[:CLASSES], parts))

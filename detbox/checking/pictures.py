@@ -24,7 +24,7 @@ from detbox.checking.subject import Part, Subject
 from detbox.data.images import FLAT, OTHER_SIZE, TRUNCATED
 
 GREY = "left out of training, grey in evaluation, so its objects count as missed"
-RESTORE = "restore the files"
+RESTORE = "restore the files; fix=NEW leaves them out"
 
 
 @rule("error", GREY, RESTORE, (ABSENT,))
@@ -54,7 +54,7 @@ def truncated_files(subject: Subject) -> Iterator[Found]:
 @rule(
     "error",
     "boxes are taken as shares of the annotated size, so they lie beside their objects",
-    "restore the pictures that were annotated",
+    "restore the pictures that were annotated; fix=NEW leaves these out",
 )
 def files_of_another_shape(subject: Subject) -> Iterator[Found]:
     """Width to height is not as annotated: another picture, or one that was cropped."""
@@ -66,7 +66,7 @@ def files_of_another_shape(subject: Subject) -> Iterator[Found]:
 @rule(
     "warning",
     "boxes are taken as shares of the annotated size, which is right for a picture that was scaled",
-    "write the sizes of the files into the annotations",
+    "write the sizes of the files into the annotations, as fix=NEW does",
 )
 def files_of_another_size(subject: Subject) -> Iterator[Found]:
     """Larger or smaller than annotated, but of the same shape."""
@@ -79,7 +79,7 @@ def files_of_another_size(subject: Subject) -> Iterator[Found]:
 @rule(
     "warning",
     "read by what they hold; other tools may refuse them",
-    "give them the suffix of what they hold",
+    "give them the suffix of what they hold, as fix=NEW does",
 )
 def misnamed_files(subject: Subject) -> Iterator[Found]:
     """The suffix says one format, the bytes another."""
@@ -93,7 +93,7 @@ def misnamed_files(subject: Subject) -> Iterator[Found]:
     "warning",
     "boxes were drawn before turning, or nobody can tell: what is not as detbox takes it is "
     "learnt beside its object",
-    "look at the boxes in report.html",
+    "look at the boxes in report.html; fix=NEW turns the pictures as they are taken",
 )
 def turned_by_exif(subject: Subject) -> Iterator[Found]:
     """EXIF says that the camera was held otherwise; a note where boxes fit the upright picture."""

@@ -13,7 +13,7 @@ LOST = ("dropped", "left out")
 """words of findings that tell of something that training does not get to see"""
 
 
-@rule("warning", "", "export the annotations again without it")
+@rule("warning", "", "export the annotations again without it; fix=NEW writes what was read")
 def found_in_reading(subject: Subject) -> Iterator[Found]:
     """What the reader of the format has mended or left out."""
     covered = {what for each in RULES.values() for what in each.covers}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from detbox.checking.rules import RULES, SEVERITIES, Found, Place, Rule, Severity
 from detbox.checking.subject import Part, Subject
-from detbox.messages import counted, printable
+from detbox.messages import counted
 
 VERSION = 1
 """of report.json; keys are added, never renamed, while it stays"""
@@ -71,9 +71,9 @@ class Report(NamedTuple):
 
     def named(self, place: Place) -> str:
         """`annotation 3153 of train's BloodImage_00338.jpg`."""
-        split = self.part(place.split).split
-        name = f"{place.split}'s {printable(split.names[place.image])}"
-        ids = [str(split.object_ids[at]) for at in place.objects]
+        part = self.part(place.split)
+        name = part.called(place.image)
+        ids = [str(part.split.object_ids[at]) for at in place.objects]
         return f"annotation {', '.join(ids)} of {name}" if ids else name
 
     def as_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Report(NamedTuple):
         return {
             "version": VERSION,
             "status": 1 if self.errors else 0,
-            "splits": {part.name: _counts(part) for part in self.subject.parts},
+            "splits": {part.name or "all": _counts(part) for part in self.subject.parts},
             "defects": [self._defect(each) for each in self.defects],
         }
 
@@ -101,7 +101,7 @@ class Report(NamedTuple):
         split = self.part(place.split).split
         own = list(place.objects)
         return {
-            "split": place.split,
+            "split": place.split or None,
             "file": split.names[place.image],
             "image_id": int(split.image_ids[place.image]),
             "annotation_ids": split.object_ids[own].tolist(),

@@ -22,7 +22,7 @@ class Place(NamedTuple):
     """A picture, and objects in it."""
 
     split: str
-    """`train` or `val`"""
+    """name of it"""
     image: int
     """position in the split"""
     objects: tuple[int, ...] = ()

@@ -11,13 +11,14 @@ import numpy as np
 from detbox.annotations.split import Split, corners
 from detbox.checking.files import File
 from detbox.data.transforms import Display
+from detbox.messages import printable
 
 
 class Part:
     """One split with its files; columns of its objects are computed once.
 
     Args:
-        name: `train` or `val`.
+        name: `train` or `val`; empty: the data set is not divided.
         split: as it was read.
         files: N, what the headers of the pictures say.
         troubles: image -> what decoding it met, of those that were decoded.
@@ -34,6 +35,11 @@ class Part:
         self.split = split
         self.files = files
         self.troubles = troubles or {}
+
+    def called(self, image: int) -> str:
+        """`train's 0001.jpg`."""
+        name = printable(self.split.names[image])
+        return f"{self.name}'s {name}" if self.name else name
 
     @cached_property
     def owners(self) -> np.ndarray:

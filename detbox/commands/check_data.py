@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -12,26 +14,37 @@ from detbox.commands.overrides import chosen_keys, typed_keys
 from detbox.commands.resuming import with_data
 from detbox.commands.table import register_command
 from detbox.console.lines import say
+from detbox.data.folder import Folder, Named
+from detbox.data.paths import several
 from detbox.errors import DataError, SettingError
-from detbox.messages import counted
+from detbox.messages import counted, some
+from detbox.places import located
 from detbox.planning import Facts, chosen_settings, with_choices
 from detbox.runfile import RunCheckpoint
 
+if TYPE_CHECKING:
+    from detbox.checking import Report
+    from detbox.data.images import Reading
 
-@register_command("check_data", data_of_ckpt=True, paths=("ckpt",), bare="data")
+UNNAMED = {part: Named(None, None) for part in ("train", "val")}
+
+
+@register_command("check_data", data_of_ckpt=True, paths=("ckpt", "fix"), bare="data")
 def check_data(cfg: DictConfig, folder: Path) -> None:
     """List what would hurt a training on a data set: broken files, false boxes, odd classes.
 
     Every defect is counted, with examples by file and id, what it does to the training of a DETR,
     and what to do; the worst come first. Ends with status 1 where there are errors: annotations
-    that are false, or lost to training. Warnings and notes leave it at 0.
+    that are false, or lost to training. Warnings and notes leave it at 0. fix=NEW writes a repaired
+    copy, and then its errors are those that count.
 
     Args:
-        cfg: `data`, and what else a training would have; `decode`, `alike`.
+        cfg: `data`, and what else a training would have; `decode`, `alike`, `fix`.
         folder: where `report.json` and `report.html` go.
 
     Raises:
         DataError: there are errors, or the data cannot be read at all.
+        SettingError: the folder of the copy is in use.
     """
     check_settings(cfg)
     for key in ("decode", "alike"):
@@ -39,25 +52,42 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
             raise SettingError(f"{key} must be true or false, got {cfg[key]!r}")
     cfg = as_trained(cfg)
     from detbox.checking import checked
+    from detbox.checking.fixing import check_target, fix
     from detbox.checking.gathering import gathered
-    from detbox.checking.page import page
 
-    dataset = build_dataset(cfg)
-    subject = gathered(dataset, _queries(cfg), decode=cfg.decode, alike=cfg.alike)
-    report = checked(subject)
+    dataset, queries = build_dataset(cfg), _queries(cfg)
+    out, roots = located(cfg.fix) if cfg.fix else None, several(cfg.data.get("root"))
+    if out is not None:
+        check_target(out, [*map(located, roots)])
+    decode = cfg.decode or out is not None
+    report = checked(gathered(dataset, queries, decode=decode, alike=cfg.alike))
     for line in report.lines():
         say(line)
     say(report.summary())
+    source = ", ".join(roots) or str(report.subject.parts[0].split.source)
+    _write(report, folder, f"Data of {source}", dataset.reading)
+    if out is not None:
+        for line in fix(report.subject, out):
+            say(line)
+        source, copy = str(out), replace(dataset, read=Folder(str(out), UNNAMED, "coco"))
+        report = checked(gathered(copy, queries, decode=False, alike=False))
+        say(f"{source}: {report.summary()}")
+    if report.errors:
+        names = some([each.name for each in report.errors])
+        raise DataError(
+            f"{counted(len(report.errors), 'error')} in {source}: {names}; look at "
+            f"{folder / 'report.html'}" + ("" if out else ", or give fix=NEW for a repaired copy")
+        )
+
+
+def _write(report: Report, folder: Path, title: str, reading: Reading) -> None:
+    from detbox.checking.page import page
+
     text = json.dumps(report.as_json(), indent=1, ensure_ascii=False)
     (folder / "report.json").write_text(text, encoding="utf-8", errors="backslashreplace")
-    source = str(cfg.data.get("root") or subject.parts[0].split.source)
-    html = page(report, f"Data of {source}", dataset.reading)
+    html = page(report, title, reading)
     (folder / "report.html").write_text(html, encoding="utf-8", errors="xmlcharrefreplace")
     say(f"report.json, report.html in {folder}")
-    if report.errors:
-        raise DataError(
-            f"{counted(len(report.errors), 'error')} in {source}; look at {folder / 'report.html'}"
-        )
 
 
 def as_trained(cfg: DictConfig) -> DictConfig:

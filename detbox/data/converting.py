@@ -62,9 +62,9 @@ def convert(
         raise SettingError(f"to={to}: no such format to write{near(to, known)}")
     if pictures not in HOW:
         raise SettingError(f"pictures={pictures}: no such choice{near(pictures, HOW)}")
-    _check(out, sources)
+    check_new("out", out, sources)
     ready, lost = prepared(splits, writer)
-    with _whole(out) as folder:
+    with whole(out) as folder:
         writer.write(folder, ready)
         done: Counter[str] = Counter()
         for part, split in ready.items():
@@ -73,20 +73,30 @@ def convert(
                 (splits[part].path(index), place / split.names[index])
                 for index in range(split.num_images)
             )
-            done.update(_placed(*pair, pictures) for pair in pairs if pictures != "none")
+            done.update(placed(*pair, pictures) for pair in pairs if pictures != "none")
     return Converted(ready, lost, done)
 
 
-def _check(out: Path, sources: Sequence[Path]) -> None:
+def check_new(key: str, out: Path, sources: Sequence[Path]) -> None:
+    """Refuse a folder that holds something, or lies in what is read.
+
+    Args:
+        key: of the setting that names it.
+        out: the folder.
+        sources: folders that are read.
+
+    Raises:
+        SettingError: says which of the two.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingError(f"out={out} is there already; give a folder that is new or empty")
+        raise SettingError(f"{key}={out} is there already; give a folder that is new or empty")
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
-            raise SettingError(f"out={out} lies in {source}, which is read; give another folder")
+            raise SettingError(f"{key}={out} lies in {source}, which is read; give another folder")
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
+def whole(out: Path) -> Iterator[Path]:
     """A folder that gets its name when all is in it, and is gone where something goes wrong."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".detbox-{os.getpid()}-{id(out)}"
@@ -101,8 +111,8 @@ def _whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _placed(source: Path, target: Path, pictures: str) -> str:
-    """What became of a picture."""
+def placed(source: Path, target: Path, pictures: str) -> str:
+    """Link or copy a picture; gives what became of it, such as `missing`."""
     if not source.is_file():
         return "missing"
     if target.exists():  # two images of one file

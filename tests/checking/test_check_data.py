@@ -58,3 +58,16 @@ def test_pictures_are_as_large_as_a_plan_would_have_them(tmp_path: Path) -> None
 def test_a_switch_is_true_or_false(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="decode must be true or false, got 'maybe'"):
         check_data(detbox.compose("decode=maybe", config_name="check_data"), tmp_path)
+
+
+def test_a_repaired_copy_decides_how_it_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "set", annotation(5, bbox=[4, 4, 0, 9]))
+    report = run(root, tmp_path / "out", f"fix='{tmp_path / 'new [1]'}'")
+    assert report["status"] == 1  # of what was checked
+    assert "new [1]: 44 images, 87 boxes, 2 classes: 0 errors" in capsys.readouterr().out
+    with pytest.raises(SettingError, match="give a folder that is new or empty"):
+        check_data(
+            detbox.compose(f"data.root={root}", f"fix={root}", config_name="check_data"), tmp_path
+        )
