@@ -157,14 +157,14 @@ def _parts(pool: Split, units: Units, dividing: Dividing) -> np.ndarray:
     Raises:
         DataError: there are fewer units than parts.
     """
-    if units.total < len(dividing.shares):
+    wanted = len(dividing.shares)
+    if units.total < wanted:
         told, mend = counted(pool.num_images, "image"), "add images"
         if units.total < pool.num_images:
             told += f" in {counted(units.total, 'group')} of near-duplicates"
+        if wanted <= pool.num_images:
             mend = "data.keep_alike=false divides those too"
-        raise DataError(
-            f"{dividing} makes {len(dividing.shares)} parts, {pool.source} has {told}; {mend}"
-        )
+        raise DataError(f"{dividing} makes {wanted} parts, {pool.source} has {told}; {mend}")
     parts: np.ndarray = stratified(units.table(pool), dividing.shares)[units.numbers]
     return parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,9 +11,15 @@ import numpy as np
 
 from detbox.annotations.likeness import near_duplicates
 from detbox.annotations.split import Split
+from detbox.ranks import rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+
+logger = logging.getLogger("detbox")
+MANY = 2000
+"""pictures that keep a person waiting"""
 
 
 class Units(NamedTuple):
@@ -34,6 +41,8 @@ class Units(NamedTuple):
         """
         names = [split.names[index] for index in range(split.num_images)]
         keys = [_key(name, seed) for name in names]
+        if keep_alike and len(names) >= MANY and not rank():
+            logger.info("looking for near-duplicates among %d images", len(names))
         alike = near_duplicates(split.paths(len(names))) if keep_alike else []
         for group in alike:
             first = min(keys[position] for position in group)

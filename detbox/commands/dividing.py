@@ -9,7 +9,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from detbox.arranging.division import FILE
-from detbox.data.paths import names_place
+from detbox.data.paths import absolute, names_place
 from detbox.messages import literal
 from detbox.runfile import RunCheckpoint
 
@@ -55,7 +55,7 @@ def to_judge(
         checkpoint: of the run.
     """
     chosen = {key.removeprefix("data.") for key in given if key.startswith("data.")}
-    if names_place(cfg.data, chosen):
+    if names_place(cfg.data, chosen) and not _is_at_home(cfg, checkpoint):
         for way in WAYS:
             _take(way, run, cfg)
     elif chosen.isdisjoint(WAYS):
@@ -63,6 +63,12 @@ def to_judge(
     else:
         _take("division", run, cfg)
     return run
+
+
+def _is_at_home(cfg: DictConfig, checkpoint: RunCheckpoint) -> bool:
+    """Whether the pictures that were typed are in the places where the run had its own."""
+    stored = checkpoint.config["data"]
+    return all(stored.get(key) == place for key, place in absolute(cfg.data).items())
 
 
 def _take(key: str, run: DictConfig, cfg: DictConfig) -> None:

@@ -146,7 +146,9 @@ def test_what_cannot_be_divided_is_refused_with_the_next_step(tmp_path: Path) ->
     assert "makes 2 parts, none/all.json has 1 image; add images" in refused(both(one), FIFTH)
     alike = refused(both(drawn(tmp_path, [3, 3])), FIFTH)
     assert "has 2 images in 1 group of near-duplicates; data.keep_alike=false" in alike
-    assert "makes 3 parts" in refused(both(two), Dividing(folds=3, fold=0))
+    assert "makes 3 parts, none/all.json has 2 images; add images" in refused(
+        both(two), Dividing(folds=3, fold=0)
+    )
     there = {"train": two, "val": labelled([{"a"}], Path("other"))}
     assert "have a training and a validation split already" in refused(there.__getitem__, FIFTH)
     assert "two ways" in refused(both(two), Dividing(val_fraction=0.2, folds=2, fold=0))

@@ -79,6 +79,7 @@ def test_what_is_typed_of_sides_comes_before_the_runs(cfg: DictConfig, tmp_path:
     own = [path.name for path in _validation_images(run)]
     folder(tmp_path / "my pictures", 14)
     assert judged(run) == judged(run, "data.batch_size=5") == own
+    assert judged(run, f"data.root='{tmp_path / 'my pictures'}'") == own
     assert len(judged(run, "data.val_fraction=0.5")) == 7
     moved = shutil.copytree(tmp_path / "my pictures", tmp_path / "moved")
     assert len(judged(run, f"data.root='{moved}'")) == 14
