@@ -16,6 +16,7 @@ from detbox.build import build_detector, plain
 from detbox.engine.module import DetectionModule
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import counted, near, some
+from detbox.models.deformable_detr import object_rows
 from detbox.models.detector import Detector
 from detbox.official.classes import given_label_space, official_label_space
 from detbox.official.files import read_official
@@ -84,7 +85,9 @@ def start_from(module: DetectionModule, path: str | Path, cfg: DictConfig) -> Ta
     run = _as_run(cfg, located(path))
     rows = class_tensors(lambda count: build_detector(cfg, count), len(module.label_space))
     space = module.label_space
-    return transplant(module.detector, space, run.detector, run.label_space, rows).table()
+    by_place = object_rows(module.detector)
+    done = transplant(module.detector, space, run.detector, run.label_space, rows, by_place)
+    return done.table()
 
 
 def _as_run(cfg: DictConfig, path: Path) -> RunCheckpoint:

@@ -16,6 +16,12 @@ import torch
 
 from detbox.errors import CheckpointError, MachineError
 
+
+class Inert:
+    """Stands for an object of a library that a file mentions beside its tensors; does nothing."""
+
+
+_ARRAY: Any = np.zeros(0).__reduce__()[0]
 _SCALAR = np.float64(0).__reduce__()[0]
 ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
@@ -23,6 +29,9 @@ ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")},
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.ndarray,
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    (Inert, "mmengine.logging.history_buffer.HistoryBuffer"),
 ]
 """Beside tensors and plain containers: files of trainings keep their command line and figures."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -71,6 +71,7 @@ def transplant(
     stored: Mapping[str, Tensor],
     stored_space: LabelSpace,
     class_rows: Mapping[str, int],
+    by_place: Collection[str] = (),
 ) -> Transplant:
     """Fill a fresh detector from a state dict of the same detector with other classes.
 
@@ -83,6 +84,7 @@ def transplant(
         stored: a detector's state dict.
         stored_space: the classes of that detector.
         class_rows: what `class_tensors` says of the detector.
+        by_place: those of them whose first row stands for any object, and stays the first.
 
     Raises:
         ValueError: a tensor without rows by class is missing or has another shape.
@@ -99,7 +101,8 @@ def transplant(
         if name not in class_rows:
             own[name] = stored[name]
         elif name in stored:
-            own[name] = _merged(tensor, stored[name], pairs, class_rows[name])
+            chosen = [(0, 0)] if name in by_place else pairs
+            own[name] = _merged(tensor, stored[name], chosen, class_rows[name])
     detector.load_state_dict(own)
     taken = {theirs for _, theirs in pairs}
     known = {ours for ours, _ in pairs}

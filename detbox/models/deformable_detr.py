@@ -266,6 +266,12 @@ def start_small(box_head: MLP) -> None:
     nn.init.constant_(box_head.linears[-1].bias[2:], -2.0)
 
 
+def object_rows(model: nn.Module) -> list[str]:
+    """Tensors of a detector whose first row by class says of any object that it is one."""
+    sources = [f"{n}." for n, each in model.named_modules() if isinstance(each, ProposalQueries)]
+    return [f"{name}proposals.class_head.{end}" for name in sources for end in ("weight", "bias")]
+
+
 def gathered(values: Tensor, index: Tensor) -> Tensor:
     """(B, S, C) at (B, Q) -> (B, Q, C)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))

@@ -24,6 +24,13 @@ class Layout(NamedTuple):
     """of layouts that name all tensors of a detector the lowest is written without being asked for;
     of equal ones that with the fewest idle rules, then by name"""
 
+    zero: str = r"(?!)"
+    """tensors of ours that a file may lack, and which are zero then"""
+
+    def may_lack(self, name: str) -> bool:
+        """Whether files may hold nothing for one of our tensors, which is zero then."""
+        return re.match(self.zero, name) is not None
+
     def is_short(self, name: str) -> bool:
         """Whether files hold one of our tensors without its last row."""
         return re.match(self.short, name) is not None

@@ -82,6 +82,7 @@ def save_official(detector: Detector, layout: str | None = None) -> dict[str, Te
         official: _without_last_row(ours[name]) if LAYOUTS[chosen].is_short(name) else ours[name]
         for name, officials in official_names(detector, chosen).items()
         for official in officials
+        if not (LAYOUTS[chosen].may_lack(name) and not ours[name].any())
     }
     return learnt | constants(detector, chosen)
 
@@ -127,16 +128,19 @@ def _fitted(
     layout: str,
 ) -> tuple[dict[str, Tensor], Report]:
     """The stored tensors under our names, as far as they fit, and what became of all."""
-    filled, unlike = {}, []
+    filled, unlike, absent = {}, [], set[str]()
     for name, officials in names.items():
-        if all(official in stored for official in officials):
+        if LAYOUTS[layout].may_lack(name) and stored.keys().isdisjoint(officials):
+            filled[name] = torch.zeros_like(ours[name])
+            absent.update(officials)
+        elif all(official in stored for official in officials):
             tensors = {official: stored[official] for official in officials}
             if fault := _fault(tensors, _stored_shape(name, ours[name].shape, layout)):
                 unlike.append(fault)
             else:
                 filled[name] = _with_last_row(tensors[officials[0]], ours[name].shape)
     wanted = {official for officials in names.values() for official in officials}
-    missing = wanted.difference(stored)
+    missing = wanted.difference(stored, absent)
     unknown = (name for name in stored if name not in wanted and not CONSTANT.search(name))
     told = tuple(tuple(sorted(each)) for each in (missing, unknown, unlike))
     return filled, Report(layout, len(filled), Misfit(*told))

@@ -200,7 +200,8 @@ def test_the_order_of_registration_decides_nothing(
     monkeypatch.setattr(layouts, "LAYOUTS", ordered)
     with torch.device("meta"):
         detector, larger = (small(*each) for each in (CONDITIONAL, DETREX["dino_detrex_5scale"]))
-    assert layouts_of(detector) == ["conditional_detr_detrex", "conditional_detr"]
+    fitting = ["conditional_detr_detrex", "conditional_detr", "conditional_detr_mmdet"]
+    assert layouts_of(detector) == fitting
     keys = [name for each in official_names(larger).values() for name in each]
     assert detect(keys) == "dino_detrex"  # templates explain the names of five scales as well
 
@@ -208,7 +209,7 @@ def test_the_order_of_registration_decides_nothing(
 def test_a_layout_of_higher_rank_is_written_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LAYOUTS, "any", Layout(((r"", ("their.",)),), rank=1))
     detector = small("model=detr")
-    assert layouts_of(detector) == ["detr", "any"]
+    assert layouts_of(detector) == ["detr", "any", "detr_mmdet"]
     written = save_official(detector, "any")
     assert all(name.startswith(("their.", "backbone.0.")) for name in written)
     assert load_official(detector, written).layout == "any"
