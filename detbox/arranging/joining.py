@@ -28,23 +28,32 @@ def concatenated(splits: Sequence[Split], names: Sequence[str], base: Path) -> S
         each.in_classes(space, {i: label_of[n] for i, n in enumerate(each.label_space.names)})
         for each in splits
     ]
-    counts = np.concatenate([np.diff(each.starts) for each in alike])
+    whole = stacked(alike, base)
+    return whole._replace(
+        source=Path(" + ".join(names)),
+        image_ids=np.arange(1, whole.num_images + 1),
+        object_ids=np.arange(1, len(whole.labels) + 1),
+        findings=together([each.findings for each in alike], names),
+    )
+
+
+def stacked(splits: Sequence[Split], base: Path) -> Split:
+    """Images and objects of all splits, which have the same classes; all else is the first one's.
+
+    Args:
+        splits: one at least.
+        base: folder that the names of the files then start from.
+    """
+    counts = np.concatenate([np.diff(each.starts) for each in splits])
     columns: dict[str, Any] = {
-        key: np.concatenate([getattr(each, key) for each in alike]) for key in OF_OBJECTS
+        key: np.concatenate([getattr(each, key) for each in splits])
+        for key in (*OF_OBJECTS, "image_ids", "sizes")
     }
-    return (
-        alike[0]
-        ._replace(
-            **columns,
-            source=Path(" + ".join(names)),
-            folder=base,
-            image_ids=np.arange(1, len(counts) + 1),
-            sizes=np.concatenate([each.sizes for each in alike]),
-            names=PackedStrings([name for each in alike for name in _names(each, base)]),
-            starts=np.cumsum([0, *counts]),
-            findings=together([each.findings for each in alike], names),
-        )
-        ._replace(object_ids=np.arange(1, counts.sum() + 1))
+    return splits[0]._replace(
+        **columns,
+        folder=base,
+        names=PackedStrings([name for each in splits for name in _names(each, base)]),
+        starts=np.cumsum([0, *counts]),
     )
 
 

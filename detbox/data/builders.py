@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from detbox.annotations.split import Split
+from detbox.arranging.background import with_background
 from detbox.arranging.classes import in_classes, name_learnt
 from detbox.arranging.divided import Divided, Dividing
 from detbox.arranging.naming import ClassNames, Merges, class_names, merges
@@ -41,6 +42,8 @@ def folder(
     split_seed: Whole = 0,
     keep_alike: bool = True,
     division: OwnFile = None,
+    background: bool = True,
+    negatives: OwnFile = None,
     batch_size: Count = 2,
     eval_batch_size: Count = 2,
     workers: Whole = 4,
@@ -65,13 +68,14 @@ def folder(
     for classes that count as another; `classes` are those that are kept, in the order of their
     labels. Pictures without splits are divided: `val_fraction` of them validate, or part `fold` of
     `folds`, or those that the file `division` names; near-duplicates stay on one side with
-    `keep_alike`. `augment` lists the steps of training in order; what a step's entry leaves open is
-    as the settings of the data set say. `batch_size` is per device; `total_batch` is that of an
-    optimizer step, over devices, nodes and accumulated batches. Pictures of classes that are in
-    less than a share `repeat_threshold` of all come more often. `pixel_range` says what is black
-    and white where pictures store more than 8 bits: a number of bits, LOW:HIGH, `minmax` of each
-    picture, or `auto`, the full scale next to its largest value. `max_pixels` is the limit of a
-    file.
+    `keep_alike`. Training leaves out pictures without objects where `background` is false, and has
+    all those of the folder `negatives`. `augment` lists the steps of training in order; what a
+    step's entry leaves open is as the settings of the data set say. `batch_size` is per device;
+    `total_batch` is that of an optimizer step, over devices, nodes and accumulated batches.
+    Pictures of classes that are in less than a share `repeat_threshold` of all come more often.
+    `pixel_range` says what is black and white where pictures store more than 8 bits: a number of
+    bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to its largest value.
+    `max_pixels` is the limit of a file.
     """
     named = {
         "train": Named(train_images, train_annotations),
@@ -89,7 +93,7 @@ def folder(
     read = in_classes(read, keep, renamed)
     divided = Divided(read, dividing) if dividing.asked else None
     return DataSet(
-        divided or read,
+        with_background(divided or read, background, negatives),
         Display(eval_size, max_size),
         partial(Augmentation, augment, known),
         Loading(batch_size, eval_batch_size, workers, total_batch, repeat_threshold),

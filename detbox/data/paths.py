@@ -21,7 +21,7 @@ OfFolder: TypeAlias = Annotated[str | None, _WITH_FOLDER]
 
 
 OwnFile: TypeAlias = Annotated[str | None, _FILE]
-"""a file of the person's, wherever the data lie"""
+"""a file or folder of the person's, wherever the data lie"""
 
 
 def several(paths: str | Sequence[str] | None) -> list[str]:
