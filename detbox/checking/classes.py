@@ -119,7 +119,7 @@ def classes_of_one_split(subject: Subject) -> Iterator[Found]:
         if alone:
             told = some([f"{names[k]} ({part.boxes_of_class[k]})" for k in alone])
             severe = any(part.images_of_class[k] >= SPREAD for k in alone)
-            what = f"{counted(len(alone), 'class')} with boxes in {part.name} alone: {told}"
+            what = f"{counted(len(alone), 'class')} with boxes, though none in {other.name}: {told}"
             yield Found(what, len(alone), part.name, severity=warning_if(severe))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detbox.annotations.headers import TURNED
 from detbox.checking.subject import Part
 from detbox.data.images import (
     TRUNCATED,
@@ -69,10 +68,23 @@ def right_suffix(part: Part, image: int) -> str | None:
     return SUFFIXES.get(kind, f".{kind.lower()}")
 
 
-def is_upright(part: Part, image: int) -> bool:
-    """Whether EXIF turns a picture, and the annotated size is that of the upright one."""
-    file, annotated = part.files[image], part.split.size(image)
-    return file.orientation in TURNED and annotated != file.size
+def turned(part: Part) -> np.ndarray:
+    """(N,) EXIF says that they are not upright as stored."""
+    return np.array([file.orientation != 1 for file in part.files], dtype=bool)
+
+
+def surely_upright(part: Part) -> np.ndarray:
+    """(N,) turned ones whose boxes are of the upright picture.
+
+    The annotated size says so; of squares and half turns it tells nothing, they are as all the
+    others are, if those agree.
+    """
+    tells = np.array([file.size != file.upright for file in part.files], dtype=bool)
+    stored = np.array([file.size for file in part.files]).reshape(-1, 2)
+    upright = tells & (stored != part.split.sizes).any(1)
+    agree = tells.any() and bool(upright[tells].all())
+    hit: np.ndarray = upright | (turned(part) & ~tells & agree)
+    return hit
 
 
 def met(part: Part, trouble: str) -> np.ndarray:

@@ -9,13 +9,14 @@ import numpy as np
 
 from detbox.annotations.findings import ABSENT
 from detbox.checking.faults import (
-    is_upright,
     met,
     other_shape,
     other_size,
     right_suffix,
     shown_size,
+    surely_upright,
     truncated,
+    turned,
     unreadable,
 )
 from detbox.checking.places import images_where, them
@@ -98,13 +99,12 @@ def misnamed_files(subject: Subject) -> Iterator[Found]:
 def turned_by_exif(subject: Subject) -> Iterator[Found]:
     """EXIF says that the camera was held otherwise; a note where boxes fit the upright picture."""
     for part in subject.parts:
-        turned = np.array([file.orientation != 1 for file in part.files], dtype=bool)
-        settled = np.array([is_upright(part, image) for image in _all(part)], dtype=bool)
+        upright = surely_upright(part)
         note = partial(_turn_of, part)
         told = "turned by EXIF, whose boxes do not tell that they are upright"
-        yield from images_where(part, turned & ~settled, them("picture", told), note)
+        yield from images_where(part, turned(part) & ~upright, them("picture", told), note)
         told = "turned by EXIF, with the boxes of the upright picture"
-        yield from images_where(part, turned & settled, them("picture", told), note, "note")
+        yield from images_where(part, turned(part) & upright, them("picture", told), note, "note")
 
 
 @rule("warning", "there is nothing to see in them", "look at them, and try data.pixel_range")

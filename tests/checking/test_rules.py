@@ -132,6 +132,17 @@ def test_real_pictures_give_what_is_known_of_them() -> None:
     assert "3 pictures without RBC, which 96 % have" in lacking
 
 
+def test_half_turns_are_as_the_quarter_turns_beside_them(tmp_path: Path) -> None:
+    half, quarter = picture(2, turned(3)), picture(3, turned(6, 48))
+    upright, raw = sized(3, SIDE, 48), sized(3, 48, SIDE)
+    for folder, plant, warned in (("a", upright, 0), ("b", raw, 2)):
+        report = found_in(write(tmp_path / folder, both(half, quarter, plant)))
+        found = [each for each in report.defects if each.name == "turned_by_exif"]
+        assert [(each.severity, each.found.number) for each in found] == [
+            ("warning" if warned else "note", 2)
+        ]
+
+
 def test_queries_of_a_model_take_the_place_of_usual_ones(tmp_path: Path) -> None:
     root = write(tmp_path / "set", more(4, image_id=2, bbox=lambda at: [at, 18, 9, 14 - at]))
     (found,) = [each for each in found_in(root, queries=5).defects if "queries" in each.name]
