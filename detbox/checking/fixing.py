@@ -26,17 +26,18 @@ def check_target(out: Path, sources: Sequence[Path]) -> None:
     check_new("fix", out, sources)
 
 
-def fix(subject: Subject, out: Path) -> Iterator[str]:
+def fix(subject: Subject, out: Path, sources: Sequence[Path] = ()) -> Iterator[str]:
     """Write the copy, and say what was done in it; the data set itself stays as it is.
 
     Args:
         subject: as it was gathered, all pictures decoded.
         out: the folder, which is made or empty.
+        sources: folders that are read; empty: those of the pictures.
 
     Raises:
         SettingError: the folder is in use.
     """
-    check_target(out, [part.split.folder for part in subject.parts])
+    check_target(out, sources or [part.split.folder for part in subject.parts])
     parts = mended(subject)
     ready, lost = prepared({name: each.split for name, each in parts.items()}, COCO)
     done: Counter[str] = Counter()
@@ -48,7 +49,7 @@ def fix(subject: Subject, out: Path) -> Iterator[str]:
             done.update(_written(part, files))
     for name, part in parts.items():
         told = [*part.told, *(str(each) for each in lost[name])]
-        yield f"{out}, {name or 'not divided'}: {ready[name].contents()}; {some(told, len(told))}"
+        yield f"{out}, {name or 'not divided'}: {ready[name].contents()}; {', '.join(told) or 'as it was'}"
     pictures = [f"{number} {what}" for what, number in sorted(done.items())]
     yield f"pictures: {some(pictures)}"
 

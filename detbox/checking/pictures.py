@@ -45,7 +45,7 @@ def unreadable_files(subject: Subject) -> Iterator[Found]:
         yield from images_where(part, hit, them("picture", "that cannot be read"), note)
 
 
-@rule("error", "what is missing is grey, and its objects are learnt all the same", RESTORE)
+@rule("error", "what is missing is blank, and its objects are learnt all the same", RESTORE)
 def truncated_files(subject: Subject) -> Iterator[Found]:
     """The file ends before its picture does."""
     for part in subject.parts:

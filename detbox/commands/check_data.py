@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from detbox.runfile import RunCheckpoint
 
 if TYPE_CHECKING:
     from detbox.checking import Report
+    from detbox.data.dataset import DataSet
     from detbox.data.images import Reading
 
 UNNAMED = {part: Named(None, None) for part in ("train", "val")}
@@ -52,32 +54,40 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
             raise SettingError(f"{key} must be true or false, got {cfg[key]!r}")
     cfg = as_trained(cfg)
     from detbox.checking import checked
-    from detbox.checking.fixing import check_target, fix
+    from detbox.checking.fixing import check_target
     from detbox.checking.gathering import gathered
 
-    dataset, queries = build_dataset(cfg), _queries(cfg)
-    out, roots = located(cfg.fix) if cfg.fix else None, several(cfg.data.get("root"))
+    dataset, out, roots = build_dataset(cfg), _target(cfg), several(cfg.data.get("root"))
+    read = [located(each) for each in (*roots, *several(cfg.data.get("negatives")))]
     if out is not None:
-        check_target(out, [*map(located, roots)])
+        check_target(out, read)
     decode = cfg.decode or out is not None
-    report = checked(gathered(dataset, queries, decode=decode, alike=cfg.alike))
-    for line in report.lines():
+    report = checked(gathered(dataset, _queries(cfg), decode=decode, alike=cfg.alike))
+    for line in (*report.lines(), report.summary()):
         say(line)
-    say(report.summary())
     source = ", ".join(roots) or str(report.subject.parts[0].split.source)
     _write(report, folder, f"Data of {source}", dataset.reading)
     if out is not None:
-        for line in fix(report.subject, out):
-            say(line)
-        source, copy = str(out), replace(dataset, read=Folder(str(out), UNNAMED, "coco"))
-        report = checked(gathered(copy, queries, decode=False, alike=False))
-        say(f"{source}: {report.summary()}")
+        report, source = _repaired(report, dataset, out, read), str(out)
+        say(f"{out}: {report.summary()}")
     if report.errors:
         names = some([each.name for each in report.errors])
         raise DataError(
             f"{counted(len(report.errors), 'error')} in {source}: {names}; look at "
             f"{folder / 'report.html'}" + ("" if out else ", or give fix=NEW for a repaired copy")
         )
+
+
+def _repaired(report: Report, dataset: DataSet, out: Path, read: Sequence[Path]) -> Report:
+    """Write the copy, and check it."""
+    from detbox.checking import checked
+    from detbox.checking.fixing import fix
+    from detbox.checking.gathering import gathered
+
+    for line in fix(report.subject, out, read):
+        say(line)
+    copy = replace(dataset, read=Folder(str(out), UNNAMED, "coco"))
+    return checked(gathered(copy, report.subject.queries, decode=False, alike=False))
 
 
 def _write(report: Report, folder: Path, title: str, reading: Reading) -> None:
@@ -107,6 +117,11 @@ def _with(cfg: DictConfig, **sections: DictConfig) -> DictConfig:
     for key, value in sections.items():
         cfg[key] = value
     return cfg
+
+
+def _target(cfg: DictConfig) -> Path | None:
+    """Folder of the repaired copy."""
+    return None if cfg.fix is None else located(str(cfg.fix))
 
 
 def _queries(cfg: DictConfig) -> int | None:
