@@ -48,8 +48,8 @@ def fix(subject: Subject, out: Path, sources: Sequence[Path] = ()) -> Iterator[s
             files = [place / ready[name].names[at] for at in range(ready[name].num_images)]
             done.update(_written(part, files))
     for name, part in parts.items():
-        told = [*part.told, *(str(each) for each in lost[name])]
-        yield f"{out}, {name or 'not divided'}: {ready[name].contents()}; {', '.join(told) or 'as it was'}"
+        told = ", ".join([*part.told, *map(str, lost[name])])
+        yield f"{out}, {name or 'not divided'}: {ready[name].contents()}; {told or 'as it was'}"
     pictures = [f"{number} {what}" for what, number in sorted(done.items())]
     yield f"pictures: {some(pictures)}"
 
