@@ -28,6 +28,7 @@ from detbox.backbones.weights import load_pretrained
 from detbox.callbacks import CALLBACKS
 from detbox.criterion import Criterion
 from detbox.data.dataset import DataSet
+from detbox.engine.frozen import part_names
 from detbox.engine.optimization import Optimization
 from detbox.errors import SettingError
 from detbox.models.detector import Detector
@@ -156,7 +157,7 @@ def build_module(
     """
     from detbox.engine.module import DetectionModule
 
-    return DetectionModule(
+    module = DetectionModule(
         build_detector(cfg, len(label_space)),
         build_criterion(cfg),
         build_postprocess(cfg),
@@ -164,6 +165,8 @@ def build_module(
         label_space,
         plain(cfg),
     )
+    module.freeze_parts(part_names(cfg.get("freeze")))
+    return module
 
 
 def _optimization(cfg: DictConfig) -> Optimization:

@@ -42,7 +42,7 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(("backbone.", "neck.", "model."), "the weights are those of the former detector"),
-    Rule(("optimizer.",), "the optimizer goes on with what it has"),
+    Rule(("optimizer.", "freeze"), "the optimizer goes on with what it has"),
     Rule(
         ("data.val_fraction", "data.fold", "data.split_seed", "data.keep_alike"),
         "pictures that it has learnt from would validate it",

@@ -133,10 +133,13 @@ def _chosen_data(cfg: DictConfig, run: RunCheckpoint | None) -> tuple[DictConfig
 
 
 def _freeze_unused(module: DetectionModule) -> None:
+    from detbox.engine.frozen import told
     from detbox.engine.unused import freeze_unused
 
     if frozen := freeze_unused(module.detector):
         rank_zero_only(say)(frozen)
+    if module.frozen:
+        rank_zero_only(say)(told(module.detector, module.frozen))
 
 
 def settled(cfg: DictConfig) -> DictConfig:

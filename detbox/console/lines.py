@@ -45,6 +45,7 @@ WARNINGS = (
     r"Checkpoint directory .* exists and is not empty",
     r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
     r"The checkpoint was not created with WeightAveraging",
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # `freeze` says which
     r"FSDP2-wrapped module \(\w+\) returned a view tensor",
     r"It is recommended to use `self\.log\('val/loss', \.\.\., sync_dist=True\)`",
 )

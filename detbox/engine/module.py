@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from detbox.criterion import Criterion, LossTerms
+from detbox.engine.frozen import freeze_parts
 from detbox.engine.optimization import Optimization
 from detbox.engine.validation_loss import UNDIVIDED, ValidationLoss
 from detbox.errors import DivergedError
@@ -18,6 +20,9 @@ from detbox.models.detector import Detector
 from detbox.postprocess import Postprocess
 from detbox.runfile import AVERAGED, run_header
 from detbox.structures import Batch, Detections, LabelSpace, Outputs, StepOutputs
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class DetectionModule(pl.LightningModule):
@@ -51,6 +56,25 @@ class DetectionModule(pl.LightningModule):
         self.validation_loss = ValidationLoss()
         self.guarded = False
         """True: a callback asks whether the loss is finite, so that all processes can agree"""
+        self.frozen: tuple[str, ...] = ()
+        """modules of the detector that stay as they are"""
+
+    def freeze_parts(self, names: Sequence[str]) -> None:
+        """Keep modules of the detector as they are: no gradient, no dropout, stored statistics.
+
+        Raises:
+            SettingError: there is no such module, or nothing else is left.
+        """
+        freeze_parts(self.detector, names)
+        self.frozen = tuple(names)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all that is not frozen."""
+        super().train(mode)
+        for name in self.frozen:
+            self.detector.get_submodule(name).eval()
+        return self
 
     def training_step(self, batch: Batch, batch_index: int) -> StepOutputs:
         """The loss to minimise and its terms, detached.
