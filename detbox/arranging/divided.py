@@ -12,6 +12,7 @@ from detbox.annotations.packing import with_findings
 from detbox.annotations.split import Split
 from detbox.arranging import Read
 from detbox.arranging.division import Division
+from detbox.arranging.pooled import pooled
 from detbox.arranging.stratified import stratified
 from detbox.arranging.units import Units
 from detbox.errors import DataError, SettingError
@@ -31,6 +32,7 @@ class Dividing(NamedTuple):
     fold: int | None = None
     split_seed: int = 0
     keep_alike: bool = True
+    pool: bool = False
     division: str | None = None
 
     def checked(self) -> Dividing:
@@ -43,6 +45,8 @@ class Dividing(NamedTuple):
             raise SettingError(
                 f"{self} are two ways to divide; leave one of data.val_fraction and data.folds out"
             )
+        if self.pool and not self.asked:
+            raise SettingError("data.pool=true is to divide by; give data.val_fraction=0.2 too")
         if self.folds is None and self.fold is not None:
             raise SettingError(f"data.fold={self.fold} is one of several; give data.folds=5 too")
         if self.folds is not None and (self.fold is None or self.fold >= self.folds):
@@ -76,7 +80,8 @@ class Dividing(NamedTuple):
         keys = ("val_fraction", "folds", "fold", "split_seed")
         values = {key: getattr(self, key) for key in keys}
         text = " ".join(f"data.{key}={value}" for key, value in values.items() if value is not None)
-        return text if self.keep_alike else f"{text} data.keep_alike=false"
+        text += "" if self.keep_alike else " data.keep_alike=false"
+        return text + (" data.pool=true" if self.pool else "")
 
 
 class Divided:
@@ -89,7 +94,7 @@ class Divided:
     """
 
     def __init__(self, read: Read, dividing: Dividing) -> None:
-        self._read = cache(read)
+        self._read = cache(pooled(read) if dividing.pool else read)
         self._dividing = dividing
 
     def __call__(self, name: str) -> Split | None:
@@ -145,8 +150,8 @@ def _undivided(train: Split | None, val: Split | None, dividing: Dividing) -> Sp
     if not shared:
         raise DataError(
             f"{dividing}: the data have a training and a validation split already, "
-            f"{train.source} and {val.source}; leave it out to use them, or name one set alone, "
-            "data.root=null data.train_images=FOLDER data.train_annotations=FILE"
+            f"{train.source} and {val.source}; leave it out to use them, or add data.pool=true "
+            "to divide both together"
         )
     return train.of_images(shared)
 

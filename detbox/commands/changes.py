@@ -44,7 +44,7 @@ RULES = (
     Rule(("backbone.", "neck.", "model."), "the weights are those of the former detector"),
     Rule(("optimizer.", "freeze"), "the optimizer goes on with what it has"),
     Rule(
-        ("data.val_fraction", "data.fold", "data.split_seed", "data.keep_alike"),
+        ("data.val_fraction", "data.fold", "data.split_seed", "data.keep_alike", "data.pool"),
         "pictures that it has learnt from would validate it",
     ),
     Rule(("callbacks.ema",), "its average is the model, which nothing would move any more"),

@@ -15,7 +15,7 @@ from detbox.runfile import RunCheckpoint
 
 logger = logging.getLogger("detbox")
 
-WAYS = ("val_fraction", "folds", "fold", "split_seed", "keep_alike", "division")
+WAYS = ("val_fraction", "folds", "fold", "split_seed", "keep_alike", "pool", "division")
 """settings of the data by which pictures come on sides"""
 
 

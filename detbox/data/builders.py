@@ -41,6 +41,7 @@ def folder(
     fold: Whole | None = None,
     split_seed: Whole = 0,
     keep_alike: bool = True,
+    pool: bool = False,
     division: OwnFile = None,
     background: bool = True,
     negatives: OwnFile = None,
@@ -68,20 +69,20 @@ def folder(
     for classes that count as another; `classes` are those that are kept, in the order of their
     labels. Pictures without splits are divided: `val_fraction` of them validate, or part `fold` of
     `folds`, or those that the file `division` names; near-duplicates stay on one side with
-    `keep_alike`. Training leaves out pictures without objects where `background` is false, and has
-    all those of the folder `negatives`. `augment` lists the steps of training in order; what a
-    step's entry leaves open is as the settings of the data set say. `batch_size` is per device;
-    `total_batch` is that of an optimizer step, over devices, nodes and accumulated batches.
-    Pictures of classes that are in less than a share `repeat_threshold` of all come more often.
-    `pixel_range` says what is black and white where pictures store more than 8 bits: a number of
-    bits, LOW:HIGH, `minmax` of each picture, or `auto`, the full scale next to its largest value.
-    `max_pixels` is the limit of a file.
+    `keep_alike`, and with `pool` both splits are divided together. Training leaves out pictures
+    without objects where `background` is false, and has all those of the folder `negatives`.
+    `augment` lists the steps of training in order; what a step's entry leaves open is as the
+    settings of the data set say. `batch_size` is per device; `total_batch` is that of an optimizer
+    step, over devices, nodes and accumulated batches. Pictures of classes that are in less than a
+    share `repeat_threshold` of all come more often. `pixel_range` says what is black and white
+    where pictures store more than 8 bits: a number of bits, LOW:HIGH, `minmax` of each picture, or
+    `auto`, the full scale next to its largest value. `max_pixels` is the limit of a file.
     """
     named = {
         "train": Named(train_images, train_annotations),
         "val": Named(val_images, val_annotations),
     }
-    dividing = Dividing(val_fraction, folds, fold, split_seed, keep_alike, division).checked()
+    dividing = Dividing(val_fraction, folds, fold, split_seed, keep_alike, pool, division).checked()
     known: dict[str, dict[str, Any]] = {
         "flip": {"share": flip},
         "crop": {"share": 0.5 if crop else 0.0, "short_sides": crop_from, "sides": crop_sizes},

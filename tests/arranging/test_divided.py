@@ -18,6 +18,7 @@ from detbox.annotations.labelled import Labelled, split_of_pictures
 from detbox.annotations.split import Split
 from detbox.arranging import Read
 from detbox.arranging.divided import Divided, Dividing
+from detbox.arranging.pooled import pooled
 from detbox.build import build_data
 from detbox.errors import DetboxError
 
@@ -127,6 +128,30 @@ def test_pictures_that_one_split_has_alone_stay_there() -> None:
     assert len(val) == 3
 
 
+@pytest.mark.parametrize("first", [1, 5])
+def test_two_splits_are_divided_together_where_that_is_asked(first: int, tmp_path: Path) -> None:
+    train, val = labelled([{"a", "c"}] * 8, tmp_path / "t"), labelled([{"b"}] * 4, tmp_path / "v")
+    train = train._replace(image_ids=train.image_ids + first * 10)
+    val = val._replace(image_ids=val.image_ids + 10)
+    read = {"train": train, "val": val}.__getitem__
+    divided = Divided(read, Dividing(folds=2, fold=0, pool=True))
+    ours, theirs = divided("train"), divided("val")
+    assert sorted([*names(ours), *names(theirs)]) == sorted(
+        [*(f"t/{at}.png" for at in range(8)), *(f"v/{at}.png" for at in range(4))]
+    )
+    assert ours is not None
+    assert theirs is not None
+    assert np.bincount(theirs.labels).tolist() == [4, 4, 2]
+    assert set(ours.image_ids).isdisjoint(theirs.image_ids)
+    assert ("numbered from 1 on" in ours.summary()) == (first == 1)
+
+
+def test_what_is_one_set_already_is_pooled_as_it_is() -> None:
+    whole = labelled([{"a"}] * 4)
+    assert pooled(both(whole))("val") is whole
+    assert pooled(lambda name: whole if name == "val" else None)("train") is whole
+
+
 @pytest.mark.parametrize("missing", ["train", "val"])
 def test_one_split_alone_is_divided(missing: str) -> None:
     split = labelled([{"a"}] * 10)
@@ -150,8 +175,9 @@ def test_what_cannot_be_divided_is_refused_with_the_next_step(tmp_path: Path) ->
         both(two), Dividing(folds=3, fold=0)
     )
     there = {"train": two, "val": labelled([{"a"}], Path("other"))}
-    assert "have a training and a validation split already" in refused(there.__getitem__, FIFTH)
+    assert "or add data.pool=true to divide both" in refused(there.__getitem__, FIFTH)
     assert "two ways" in refused(both(two), Dividing(val_fraction=0.2, folds=2, fold=0))
+    assert "give data.val_fraction=0.2 too" in refused(both(two), Dividing(pool=True))
     assert "give data.folds=5 too" in refused(both(two), Dividing(fold=0))
     for fold in (None, 2):
         told = refused(both(two), Dividing(folds=2, fold=fold))
