@@ -15,6 +15,8 @@ from detbox.messages import counted
 TWICE = "one-to-one matching asks for two queries on one object, so it is learnt to be said twice"
 SAME = 0.99
 """IoU of boxes that are one box but for rounding"""
+ROWS = 256
+"""objects of a picture that are compared at once with all of it"""
 NEAR = 0.9
 """IoU of boxes of one class that are likely drawn twice"""
 
@@ -78,15 +80,15 @@ class Pairs:
 
 def alike(part: Part, least: float) -> Pairs:
     """Pairs of objects to learn whose boxes have such an IoU or more, picture by picture."""
-    starts = part.split.starts.tolist()
     found = [np.zeros((0, 3))]
-    for begin, end in pairwise(starts):
+    for begin, end in pairwise(part.split.starts.tolist()):
         own = begin + np.flatnonzero(part.split.learnt[begin:end])
-        if len(own) > 1:
-            overlaps = np.triu(_overlaps(part.visible[own]), 1)
-            rows, columns = np.nonzero(overlaps >= least)
+        for start in range(0, len(own) - 1, ROWS):
+            overlaps = _overlaps(part.visible[own[start : start + ROWS]], part.visible[own])
+            rows, columns = np.nonzero(np.triu(overlaps, start + 1) >= least)
             if len(rows):
-                found.append(np.stack((own[rows], own[columns], overlaps[rows, columns]), 1))
+                pairs = (own[start + rows], own[columns], overlaps[rows, columns])
+                found.append(np.stack(pairs, 1))
     table = np.concatenate(found)
     return Pairs(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2])
 
@@ -117,11 +119,11 @@ def _pairs_found(part: Part, pairs: Pairs, rest: str) -> Iterator[Found]:
     yield from objects_where(part, hit, lambda number: f"{counted(number, 'box')} {rest}", note)
 
 
-def _overlaps(corners: np.ndarray) -> np.ndarray:
-    """IoU of every two boxes, (T, T)."""
-    low = np.maximum(corners[:, None, :2], corners[None, :, :2])
-    high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
+def _overlaps(ours: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of every two boxes, (S, T), of corners (S, 4) and (T, 4)."""
+    low = np.maximum(ours[:, None, :2], others[None, :, :2])
+    high = np.minimum(ours[:, None, 2:], others[None, :, 2:])
     shared = (high - low).clip(0).prod(2)
-    areas = (corners[:, 2:] - corners[:, :2]).prod(1)
-    iou: np.ndarray = shared / np.maximum(areas[:, None] + areas - shared, 1e-9)
+    own, theirs = ((each[:, 2:] - each[:, :2]).prod(1) for each in (ours, others))
+    iou: np.ndarray = shared / np.maximum(own[:, None] + theirs - shared, 1e-9)
     return iou

@@ -28,7 +28,7 @@ from planted import (
     write,
 )
 
-from detbox.checking import RULES, Report, checked
+from detbox.checking import RULES, Report, checked, duplicates
 
 SMALL = "objects_below_a_stride"
 OVER = "boxes_past_the_edge"
@@ -130,6 +130,17 @@ def test_real_pictures_give_what_is_known_of_them() -> None:
     lacking = {each.found.what for each in bccd.defects if each.name == "usual_class_missing"}
     assert "12 pictures without RBC, which 96 % have" in lacking
     assert "3 pictures without RBC, which 96 % have" in lacking
+
+
+def test_objects_of_a_full_picture_are_compared_with_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = more(9, bbox=lambda at: [2 * (at % 8), 2 * (at % 8), 8, 8])  # the last as the first
+    root = write(tmp_path / "set", spread)
+    whole = found_in(root).as_json()
+    assert [each["number"] for each in whole["defects"] if each["rule"] == "boxes_twice"] == [1]
+    monkeypatch.setattr(duplicates, "ROWS", 3)
+    assert found_in(root).as_json() == whole
 
 
 def test_half_turns_are_as_the_quarter_turns_beside_them(tmp_path: Path) -> None:
