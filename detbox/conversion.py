@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detbox.annotations.coco import read_categories
 from detbox.build import build_detector, plain
+from detbox.data.steps import COCO_SIZES
 from detbox.engine.module import DetectionModule
 from detbox.errors import CheckpointError, MissingFileError
 from detbox.messages import counted, near, some
@@ -25,6 +26,7 @@ from detbox.official.registry import LAYOUTS
 from detbox.official.state import advice_on, layout_for, load_official, save_official
 from detbox.pickles import read_safely, write_whole
 from detbox.places import located
+from detbox.planning import Start
 from detbox.predictor import load
 from detbox.runfile import RunCheckpoint, run_file
 from detbox.structures import LabelSpace
@@ -88,6 +90,24 @@ def start_from(module: DetectionModule, path: str | Path, cfg: DictConfig) -> Ta
     by_place = object_rows(module.detector)
     done = transplant(module.detector, space, run.detector, run.label_space, rows, by_place)
     return done.table()
+
+
+def start_of(path: str | Path) -> Start:
+    """Sizes of pictures and queries that a checkpoint learnt with; an official one as on COCO.
+
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint.
+    """
+    file = run_file(located(path))
+    content = read_safely(file, mapped=True)
+    if not (isinstance(content, dict) and "detbox" in content):
+        return Start(str(path), 800, COCO_SIZES, 1333, None)
+    config = RunCheckpoint.of(content, file).config
+    data = config["data"]
+    side = int(data.get("eval_size") or data["image_size"])
+    sides = tuple(data.get("train_sizes") or (side,))
+    queries = config["model"].get("num_queries")
+    return Start(str(path), side, sides, int(data.get("max_size") or max(side, *sides)), queries)
 
 
 def _as_run(cfg: DictConfig, path: Path) -> RunCheckpoint:

@@ -155,6 +155,10 @@ def fitted_to(data: DataModule, cfg: DictConfig, run: RunCheckpoint | None) -> D
     if cfg.get("plan") is None or data.training_split is None:
         return cfg
     facts = Facts.of(data.training_split, data.epoch_pictures)
+    if run is None and cfg.init is not None:
+        from detbox.conversion import start_of
+
+        facts = facts._replace(start=start_of(cfg.init))
     chosen = chosen_settings(cfg, facts, chosen_keys(), None if run is None else run.recipe)
     if run is None:
         rank_zero_only(say)(f"plan {cfg.plan.name}, from {facts}:")

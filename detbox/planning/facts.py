@@ -13,6 +13,18 @@ SMALL = 0.1
 """quantile of the objects' sides that counts as a small object"""
 
 
+class Start(NamedTuple):
+    """What weights to start from are used to."""
+
+    name: str
+    """of the file, for messages"""
+    eval_size: int
+    train_sizes: tuple[int, ...]
+    max_size: int
+    num_queries: int | None
+    """None: as many as the model's settings say"""
+
+
 class Facts(NamedTuple):
     """A training split in a few numbers."""
 
@@ -28,6 +40,8 @@ class Facts(NamedTuple):
     """side of a small object, the root of its area, as a share of its image's short side"""
     epoch: int
     """pictures of an epoch, in which an image may come several times"""
+    start: Start | None = None
+    """weights that the training starts from; None: those of the backbone alone"""
 
     @classmethod
     def of(cls, split: Split, epoch: int | None = None) -> Facts:

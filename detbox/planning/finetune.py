@@ -8,7 +8,7 @@ from collections.abc import Collection
 from omegaconf import DictConfig
 
 from detbox.messages import counted
-from detbox.planning.facts import Choice, Facts
+from detbox.planning.facts import Choice, Facts, Start
 from detbox.ranges import Count, Positive
 from detbox.registry import PLANS
 
@@ -44,12 +44,16 @@ def finetune(
     if "trainer.max_epochs" in typed and cfg.trainer.max_epochs > 0:
         epochs = cfg.trainer.max_epochs
     last = cfg.trainer.max_steps if cfg.trainer.max_steps > 0 else epochs * per_epoch
-    fullest = f"{facts.most} boxes in the fullest image"
+    fullest, held = f"{facts.most} boxes in the fullest image", "as the weights to start from have"
     return [
         Choice("trainer.max_epochs", epochs, f"{epochs * per_epoch} steps of {step} pictures"),
         _validated(min(epochs, math.ceil(last / per_epoch)), validations),
-        *_sizes(cfg, typed, _short_side(facts, object_pixels, short_sides), facts.small),
-        Choice("model.num_queries", _queries(facts, cfg), fullest),
+        *(
+            _sizes(cfg, typed, _short_side(facts, object_pixels, short_sides), facts.small)
+            if facts.start is None or {"data.eval_size", "data.train_sizes"} & set(typed)
+            else _sizes_of(facts.start)
+        ),
+        Choice("model.num_queries", _queries(facts, cfg), held if facts.start else fullest),
         Choice("model.num_denoising", max(50, facts.most), fullest),
     ]
 
@@ -74,6 +78,16 @@ def _sizes(cfg: DictConfig, typed: Collection[str], short: int, small: float) ->
     ]
 
 
+def _sizes_of(start: Start) -> list[Choice]:
+    """Those that weights to start from have learnt on."""
+    values = {
+        "data.eval_size": start.eval_size,
+        "data.train_sizes": list(start.train_sizes),
+        "data.max_size": start.max_size,
+    }
+    return [Choice(key, value, f"as {start.name} learnt") for key, value in values.items()]
+
+
 def _short_side(facts: Facts, object_pixels: float, short_sides: tuple[int, ...]) -> int:
     """The least that shows small objects well enough, or the first that shows all of the files."""
     wanted = min(object_pixels / max(facts.small, 1e-6), facts.short)
@@ -82,6 +96,7 @@ def _short_side(facts: Facts, object_pixels: float, short_sides: tuple[int, ...]
 
 
 def _queries(facts: Facts, cfg: DictConfig) -> int:
-    """Twice the objects of the fullest image; no fewer than weights to start from may have."""
-    least = 100 if cfg.init is None else cfg.model.get("num_queries", 100)
-    return max(least, min(900, 50 * math.ceil(2 * facts.most / 50)))
+    """Twice the objects of the fullest image; those that weights to start from have."""
+    if facts.start is not None:
+        return facts.start.num_queries or cfg.model.get("num_queries", 0)
+    return max(100, min(900, 50 * math.ceil(2 * facts.most / 50)))

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from coco_files import box, image, write_files
 from omegaconf import OmegaConf
 from tiny import TRAINER
 
 import detbox
 from detbox.annotations import Source, read_coco
+from detbox.build import plain
 from detbox.commands.train import train
-from detbox.planning import Facts, chosen_settings
+from detbox.conversion import start_of
+from detbox.planning import Facts, Start, chosen_settings
 from detbox.runfile import RunCheckpoint
+from detbox.structures import LabelSpace
 
 CELLS = Facts(292, boxes=3941, classes=3, most=30, short=480, small=0.17, epoch=292)
 
@@ -63,7 +67,25 @@ def test_there_are_more_queries_than_objects() -> None:
         values = chosen(CELLS._replace(most=most))
         assert values["model.num_queries"] == queries
         assert values["model.num_denoising"] >= most
-    assert chosen(CELLS, init="file.pth", model__num_queries=900)["model.num_queries"] == 900
+
+
+def test_weights_to_start_from_keep_their_sizes_and_queries(tmp_path: Path) -> None:
+    torch.save({"model": {"class_embed.0.bias": torch.zeros(3)}}, tmp_path / "official.pth")
+    facts = CELLS._replace(start=start_of(tmp_path / "official.pth"))
+    found = chosen(facts, model__num_queries=900)
+    assert found["model.num_queries"] == 900
+    assert (found["data.eval_size"], found["data.max_size"]) == (800, 1333)
+    assert found["data.train_sizes"] == [480, *range(512, 801, 32)]
+    assert chosen(facts, ["data.eval_size"], data__eval_size=320)["data.train_sizes"] == [320]
+    path = tmp_path / "a.ckpt"
+    coco = ("data=coco", "data.eval_size=320", "data.train_sizes=[288,320]")
+    for data, side, sides, longest in (
+        (coco, 320, (288, 320), 1333),
+        (("data=shapes", "data.image_size=64"), 64, (64,), 64),
+    ):
+        cfg = detbox.compose("model.num_queries=150", *data)
+        RunCheckpoint(plain(cfg), LabelSpace(("dog",), (1,)), {"a": torch.zeros(1)}).write(path)
+        assert start_of(path) == Start(str(path), side, sides, longest, 150)
 
 
 def test_the_choices_follow_what_was_typed() -> None:
