@@ -58,7 +58,7 @@ def split_of_pictures(
     """
     measured = _measured(folder, listed)
     unread = found(
-        "images left out that are no pictures, or cannot be read",
+        "images left out, of which no picture can be read",
         np.array([each is None for each in measured], dtype=bool),
         lambda position: listed[position].name,
         mend="restore the files",

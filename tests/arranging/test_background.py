@@ -47,7 +47,7 @@ def test_negatives_are_training_pictures_without_objects(root: Path, negatives: 
     assert (train.label_space, train.source) == (before.label_space, before.source)
     told = train.summary()
     assert f"2 images without objects added from {negatives} (first: below/n.png)" in told
-    assert "1 image left out that are no pictures, or cannot be read (first: broken.jpg)" in told
+    assert "1 image left out, of which no picture can be read (first: broken.jpg)" in told
     assert "annotations beside" not in told
     assert read(root, "val", negatives=str(negatives)).num_images == 1
 
