@@ -8,6 +8,7 @@ import pytest
 import written_formats
 from written_formats import Scene
 
+import detbox.data  # noqa: F401 - registers
 from detbox.annotations.split import Split
 from detbox.errors import DataError, MissingFileError, SettingError
 from detbox.registry import DATA
