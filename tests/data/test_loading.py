@@ -237,3 +237,26 @@ def test_memory_does_not_grow_over_epochs(split: Split) -> None:
             pass
         sizes.append(resident_pages())
     assert (sizes[-1] - sizes[9]) * 4096 < 4e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads memory from /proc")
+def test_memory_of_workers_does_not_grow_over_epochs(split: Split) -> None:
+    def own() -> int:
+        """Bytes that the workers alone hold, shared pages by their share."""
+        rollups = (
+            Path(f"/proc/{each.pid}/smaps_rollup") for each in multiprocessing.active_children()
+        )
+        lines = chain.from_iterable(rollup.read_text().splitlines() for rollup in rollups)
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+    many = split.of_images(np.resize(np.arange(split.num_images), 50_000))
+    sampler = EpochBatches(lambda epoch: training_batches(many.num_images, 2, 7, epoch)[:250])
+    varied = augmentation(flip=0.5, crop=True, train_sizes=(32, 40), jitter=0.1)
+    loader = Loader(TrainingSet(many, varied, 7), sampler, 2, "train")
+    sizes = []
+    for epoch in range(5):
+        sampler.set_epoch(epoch)
+        assert sum(1 for _ in loader) == 250
+        sizes.append(own())
+    assert sizes[0] > 0
+    assert sizes[-1] - sizes[1] < 3e6, sizes
