@@ -249,7 +249,7 @@ def test_memory_of_workers_does_not_grow_over_epochs(split: Split) -> None:
         lines = chain.from_iterable(rollup.read_text().splitlines() for rollup in rollups)
         return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
-    many = split.of_images(np.resize(np.arange(split.num_images), 50_000))
+    many = split.of_images(np.resize(np.arange(split.num_images), 50_000).tolist())
     sampler = EpochBatches(lambda epoch: training_batches(many.num_images, 2, 7, epoch)[:250])
     varied = augmentation(flip=0.5, crop=True, train_sizes=(32, 40), jitter=0.1)
     loader = Loader(TrainingSet(many, varied, 7), sampler, 2, "train")
