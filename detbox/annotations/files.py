@@ -17,7 +17,7 @@ from detbox.annotations.split import PackedStrings, Split
 from detbox.errors import MissingFileError
 from detbox.messages import counted, printable, typed
 
-ABSOLUTE = re.compile(r"(?:[a-zA-Z]:)?[/\\]+")
+ABSOLUTE = re.compile(r"\A(?:[a-zA-Z]:)?[/\\]+")
 Paths = list[str | None]
 """of each image, relative to a folder; None: not there"""
 

@@ -154,7 +154,8 @@ def _labelled(
     objects = [_children(each) for each in element if each.tag == "object"]
     boxes = np.array([_box(each.get("bndbox")) for each in objects]) if objects else NO_BOXES
     return Labelled(
-        name or stand_in(named or f"{file}.jpg", beside),
+        name
+        or stand_in(named or f"{file}.jpg", re.sub(r"(?<![^/])Annotations$", "JPEGImages", beside)),
         [_text(each.get("name")) or "no name" for each in objects],
         boxes,
         _size(fields.get("size")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from detbox.commands.table import bare_of, paths_of
@@ -44,7 +44,7 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
     names = {f"{DATA}.{key}" for key in name_settings()}
     sweeps = any(each in SWEEP for each in arguments)
     result: list[str] = []
-    for argument in _with_keys(arguments, bare_of(command)):
+    for argument in _with_braces(_with_keys(arguments, bare_of(command)), names):
         match = _OVERRIDE.fullmatch(argument)
         plus, key, text = match.groups() if match else ("", "", "")
         if key in WRITTEN and _is_prefix_there(text):
@@ -67,6 +67,18 @@ def _with_keys(arguments: Sequence[str], bare: str | None) -> list[str]:
     if bare is None or first.startswith("-") or _OVERRIDE.fullmatch(first):
         return list(arguments)
     return [f"{bare}={first}", *arguments[1:]]
+
+
+def _with_braces(arguments: Sequence[str], names: Collection[str]) -> list[str]:
+    """With what a shell makes of `KEY={A:B,C:D}`, `KEY=A:B KEY=C:D`, as the one list it was."""
+    result = list(arguments)
+    for key in names:
+        alike = [each for each in arguments if each.startswith(f"{key}=")]
+        texts = [each.removeprefix(f"{key}=") for each in alike]
+        if len(texts) > 1 and not any(text[:1] in ("[", "{") for text in texts):
+            result[result.index(alike[0])] = f"{key}=[{','.join(texts)}]"
+            result = [each for each in result if each not in alike]
+    return result
 
 
 def _check_written(what: str, folder: str) -> None:

@@ -206,6 +206,15 @@ def test_merged_classes_are_typed_as_a_mapping(typed_as: str, meant: object) -> 
     assert plain(detbox.compose(*given))["data"]["merge"] == meant
 
 
+def test_what_a_shell_makes_of_braces_is_one_list() -> None:
+    typed = ["data=folder", "data.merge=Ü:b", "seed=1", "data.merge=c d:b", "seed=1"]
+    given = readable("train", typed)
+    assert plain(detbox.compose(*given))["data"]["merge"] == ["Ü:b", "c d:b"]
+    assert [each for each in given if each.startswith("seed")] == ["seed=1", "seed=1"]
+    last = readable("train", ["data=folder", "data.classes=[a]", "data.classes=[b]"])
+    assert plain(detbox.compose(*last))["data"]["classes"] == ["b"]
+
+
 @pytest.mark.parametrize("key", ["data", "data.root"])
 def test_several_folders_are_a_list(key: str, folder: Path) -> None:
     names = ["a, b [x]", "grün", "${e}", "plain"]

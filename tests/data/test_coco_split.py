@@ -102,10 +102,9 @@ def test_defects_are_mended_counted_and_named(write_split: WriteSplit) -> None:
 
 
 def test_missing_files_are_counted_at_the_start(write_split: WriteSplit) -> None:
-    root = write_split(images=[image(1), image(2)])
-    (root / "train" / "0002.png").unlink()
-    assert read(root).num_images == 2
-    assert "1 image file missing (first: 0002.png)" in read(root).summary()
+    root = write_split(images=[image(1), image(2) | {"file_name": "deep/er/a.png"}])
+    assert read(root).path(1) == root / "train" / "deep" / "er" / "a.png"
+    assert "1 image file missing (first: deep/er/a.png)" in read(root).summary()
 
 
 def test_files_in_subfolders_are_found(write_split: WriteSplit) -> None:
