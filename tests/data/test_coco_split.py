@@ -102,8 +102,11 @@ def test_defects_are_mended_counted_and_named(write_split: WriteSplit) -> None:
 
 
 def test_missing_files_are_counted_at_the_start(write_split: WriteSplit) -> None:
+    gone = write_split() / "train" / "deep" / "er" / "a.png"
+    gone.parent.mkdir(parents=True)
     root = write_split(images=[image(1), image(2) | {"file_name": "deep/er/a.png"}])
-    assert read(root).path(1) == root / "train" / "deep" / "er" / "a.png"
+    gone.unlink()
+    assert read(root).path(1) == gone
     assert "1 image file missing (first: deep/er/a.png)" in read(root).summary()
 
 
