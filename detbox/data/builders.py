@@ -100,7 +100,8 @@ def folder(
         Loading(batch_size, eval_batch_size, workers, total_batch, repeat_threshold),
         reading=Reading(PixelRange.parse(pixel_range), max_pixels).checked(),
         division=divided.division if divided else None,
-        advice="set data.root to a folder that has one, or data.*_images and data.*_annotations",
+        advice="data.val_fraction=0.2 divides the pictures that are there; or set data.root to a "
+        "folder that has one, or data.*_images and data.*_annotations",
     )
 
 
