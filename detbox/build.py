@@ -13,6 +13,7 @@ import detbox.backbones
 import detbox.console.builders
 import detbox.data
 import detbox.engine.builders
+import detbox.engine.lora
 import detbox.engine.optimization
 import detbox.engine.trainer
 import detbox.evaluation.builders
@@ -37,6 +38,7 @@ from detbox.plugins import SETTING, load_plugins, load_stored, named_in
 from detbox.postprocess import Postprocess
 from detbox.ranges import Range, check_range
 from detbox.registry import (
+    ADAPTERS,
     BACKBONES,
     DATA,
     LOGGERS,
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 
 SECTIONS = (
     *(BACKBONES, NECKS, MODELS, MATCHERS, POSTPROCESSES),
-    *(DATA, PLANS, OPTIMIZERS, SCHEDULES, TRAINERS, LOGGERS),
+    *(DATA, PLANS, ADAPTERS, OPTIMIZERS, SCHEDULES, TRAINERS, LOGGERS),
 )
 """kinds of parts that a configuration names in a section of their own"""
 

@@ -273,9 +273,11 @@ TRAINERS = Registry("trainer")
 LOGGERS = Registry("logger")
 FORMATS = Registry("format")
 PLANS = Registry("plan")
+ADAPTERS = Registry("adapter")
 AUGMENTATIONS = Registry("augmentation", "data.augment, {name}: ")
 
 __all__ = [
+    "ADAPTERS",
     "AUGMENTATIONS",
     "BACKBONES",
     "CLASS_COSTS",

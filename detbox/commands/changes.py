@@ -42,7 +42,7 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(("backbone.", "neck.", "model."), "the weights are those of the former detector"),
-    Rule(("optimizer.", "freeze"), "the optimizer goes on with what it has"),
+    Rule(("optimizer.", "freeze", "adapter"), "the optimizer goes on with what it has"),
     Rule(
         ("data.val_fraction", "data.fold", "data.split_seed", "data.keep_alike", "data.pool"),
         "pictures that it has learnt from would validate it",
@@ -63,7 +63,7 @@ RULES = (
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """What differs, by key, and callbacks that were switched on or off.
+    """What differs, by key, and parts that were switched on or off.
 
     A setting that one side alone has is younger or older than the file, not another choice.
     """
@@ -73,9 +73,9 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
         for key in ours
         if key in theirs and ours[key] != theirs[key] and key not in FREE
     ]
-    before, after = (_callbacks(each) for each in (then, now))
-    off = [Change(f"callbacks.{name}", "on", "off") for name in sorted(before - after)]
-    on = [Change(f"callbacks.{name}", "off", "on") for name in sorted(after - before)]
+    before, after = (_parts(each) for each in (then, now))
+    off = [Change(key, "on", "off") for key in sorted(before - after)]
+    on = [Change(key, "off", "on") for key in sorted(after - before)]
     return sorted(differ) + off + on
 
 
@@ -149,9 +149,11 @@ def _check_epochs(checkpoint: RunCheckpoint, config: Mapping[str, Any]) -> None:
         )
 
 
-def _callbacks(config: Mapping[str, Any]) -> set[str]:
+def _parts(config: Mapping[str, Any]) -> set[str]:
+    """Callbacks, and an adapter, that a configuration has and another may not."""
     every = config.get("callbacks", {}).values()
-    return {str(each["name"]) for each in every if isinstance(each, Mapping)}
+    names = {f"callbacks.{each['name']}" for each in every if isinstance(each, Mapping)}
+    return names | ({"adapter"} if config.get("adapter") else set())
 
 
 def _classes(space: LabelSpace) -> str:

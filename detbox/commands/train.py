@@ -37,6 +37,7 @@ from detbox.figures import SCALARS, Result
 from detbox.messages import counted, near, taken_literally
 from detbox.planning import Facts, chosen_settings, with_choices
 from detbox.plugins import load_plugins
+from detbox.registry import ADAPTERS
 from detbox.runfile import TO_RESUME, RunCheckpoint, run_file
 from detbox.tracking.loggers import close_loggers
 
@@ -71,6 +72,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     module = build_module(cfg, data.label_space)
     warn_of_few_queries(cfg, data)
     changed = _give_weights(module, cfg, data, run, folder)
+    _adapt(module, cfg)
     _freeze_unused(module)
     context = context_of(cfg, data, folder, data.label_space, training=True)
     gates = [] if cfg.get("overfit") is None else [gate_of(context)]
@@ -130,6 +132,21 @@ def _chosen_data(cfg: DictConfig, run: RunCheckpoint | None) -> tuple[DictConfig
         return cfg, data
     cfg = gate_settings(cfg)
     return cfg, few_of(data, cfg)
+
+
+def _adapt(module: DetectionModule, cfg: DictConfig) -> None:
+    from detbox.engine.trainer import SHARDED
+
+    if cfg.get("adapter") is None:
+        return
+    if cfg.trainer.strategy in SHARDED:
+        raise SettingError(
+            f"adapter={cfg.adapter.name} merges whole weights, and trainer.strategy="
+            f"{cfg.trainer.strategy} leaves each process a share; give trainer.strategy=ddp"
+        )
+    adapter = ADAPTERS.build(cfg.adapter, module.detector)
+    module.adapt(adapter)
+    rank_zero_only(say)(adapter.told)
 
 
 def _freeze_unused(module: DetectionModule) -> None:

@@ -38,7 +38,7 @@ class WeightDecay:
         # `endswith`: attention has its `in_proj_bias`; a table of positions is none.
         if not self.biases and last.endswith("bias"):
             return 0.0
-        if not self.norms and isinstance(module.get_submodule(owner), _norms()):
+        if not self.norms and isinstance(module.get_submodule(owner), norm_kinds()):
             return 0.0
         patterns = self.patterns or NO_PATTERNS
         return patterns.get(first_hit(patterns, name), self.base)
@@ -120,7 +120,7 @@ def first_hit(patterns: Mapping[str, float], name: str) -> str:
 
 
 @cache
-def _norms() -> tuple[type[nn.Module], ...]:
+def norm_kinds() -> tuple[type[nn.Module], ...]:
     """Kinds of modules whose parameters are those of a norm."""
     from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 

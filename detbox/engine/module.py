@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detbox.criterion import Criterion, LossTerms
+from detbox.engine.adapter import ADAPTER, Adapter, beside, joined
 from detbox.engine.frozen import freeze_parts
 from detbox.engine.optimization import Optimization
 from detbox.engine.validation_loss import UNDIVIDED, ValidationLoss
@@ -58,6 +59,8 @@ class DetectionModule(pl.LightningModule):
         """True: a callback asks whether the loss is finite, so that all processes can agree"""
         self.frozen: tuple[str, ...] = ()
         """modules of the detector that stay as they are"""
+        self.adapter: Adapter | None = None
+        """of the detector's layers; files hold them merged, which needs nobody to know of them"""
 
     def freeze_parts(self, names: Sequence[str]) -> None:
         """Keep modules of the detector as they are: no gradient, no dropout, stored statistics.
@@ -68,6 +71,21 @@ class DetectionModule(pl.LightningModule):
         freeze_parts(self.detector, names)
         self.frozen = tuple(names)
         self.train(self.training)
+
+    def adapt(self, adapter: Adapter) -> None:
+        """Take note of adapters that the detector has got, and of the parts that learn no more."""
+        self.adapter = adapter
+        still = [
+            name
+            for name, part in self.detector.named_children()
+            if {each.requires_grad for each in part.parameters()} == {False}
+        ]
+        self.freeze_parts([*dict.fromkeys([*self.frozen, *still])])
+
+    def detector_state(self) -> dict[str, Tensor]:
+        """The detector's state dict, with adapters merged into the layers."""
+        state = self.detector.state_dict()
+        return state if self.adapter is None else self.adapter.merged(state)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all that is not frozen."""
@@ -138,7 +156,15 @@ class DetectionModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `detbox.load` needs beside the weights; callbacks were here before."""
         averaged = checkpoint.pop(AVERAGED, 0)
+        if self.adapter is not None:
+            checkpoint[ADAPTER] = beside(checkpoint["state_dict"])
+            checkpoint["state_dict"] = self.adapter.merged(checkpoint["state_dict"])
         checkpoint["detbox"] = run_header(self.config, self.label_space, averaged)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give layers and adapters what each had, before anyone reads the weights."""
+        if self.adapter is not None:
+            checkpoint["state_dict"] = joined(checkpoint["state_dict"], checkpoint[ADAPTER])
 
 
 def planned_steps(trainer: pl.Trainer) -> tuple[int, int]:

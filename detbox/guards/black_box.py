@@ -203,7 +203,7 @@ def _of_all_processes(batches: list[MicroBatch]) -> list[MicroBatch]:
 
 def _checkpoint_of(module: Any) -> RunCheckpoint:
     """The weights that a module has now, with what builds it."""
-    return RunCheckpoint(module.config, module.label_space, module.detector.state_dict())
+    return RunCheckpoint(module.config, module.label_space, module.detector_state())
 
 
 def _where(found: Trace) -> str:
