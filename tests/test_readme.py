@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from PIL import Image
@@ -105,9 +106,10 @@ def compose_as_typed(command: str, checkpoint: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(autouse=True)
 def left_as_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Work in an empty folder; forget parts that an example registers."""
+    """Work in an empty folder; forget parts that an example registers, and what was typed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     for each in vars(registry).values():
         if isinstance(each, Registry):
             monkeypatch.setattr(each, "_parts", dict(each._parts))
