@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,10 +48,20 @@ def write(root: Path, plant: Plant | None = None, split: str = "train") -> Path:
     return root
 
 
-def looked_at(root: Path, queries: int | None = None, side: int = SIDE) -> Subject:
+def not_divided(root: Path, other: Path) -> Path:
+    """The training pictures of a data set once more, in a folder without splits."""
+    shutil.copytree(root / "train", other / "images")
+    shutil.copy(root / "annotations" / "instances_train.json", other / "result.json")
+    return other
+
+
+def looked_at(
+    *roots: Path, queries: int | None = None, side: int = SIDE, **settings: Any
+) -> Subject:
     """As the command gathers it, shown at a size."""
-    settings = {"root": str(root), "eval_size": side, "max_size": 2 * side, "workers": 0}
-    return gathered(DATA.build({"name": "folder", **settings}), queries, decode=True, alike=True)
+    sizes = {"eval_size": side, "max_size": 2 * side, "workers": 0}
+    known = {"name": "folder", "root": [str(root) for root in roots], **sizes, **settings}
+    return gathered(DATA.build(known), queries, decode=True, alike=True)
 
 
 def _document() -> Document:

@@ -20,6 +20,7 @@ from planted import (
     looked_at,
     more,
     name,
+    not_divided,
     picture,
     sized,
     turned,
@@ -113,3 +114,16 @@ def test_no_folder_that_is_in_use_is_written_to(tmp_path: Path) -> None:
     for out, sentence in ((root, "is there already"), (root / "train" / "new", "which is read")):
         with pytest.raises(SettingError, match=sentence):
             list(fix(subject, out))
+
+
+def test_pictures_that_nobody_divided_are_not_written_to_both_sides(tmp_path: Path) -> None:
+    root = write(tmp_path / "set")
+    other = not_divided(root, tmp_path / "ü [x]")
+    with pytest.raises(SettingError, match=rf"write {IMAGES} pictures .*data\.val_fraction=0\.2"):
+        list(fix(looked_at(root, other), tmp_path / "new", [root, other]))
+    list(fix(looked_at(root, other, val_fraction=0.2), tmp_path / "new", [root, other]))
+    train, val = (
+        {each["file_name"] for each in json.loads(file.read_text())["images"]}
+        for file in sorted((tmp_path / "new" / "annotations").iterdir())
+    )
+    assert len(train) + len(val) == 3 * IMAGES

@@ -87,7 +87,7 @@ DEFECTS = (
 
 
 def found_in(root: Path, queries: int | None = None, side: int = SIDE) -> Report:
-    return checked(looked_at(root, queries, side))
+    return checked(looked_at(root, queries=queries, side=side))
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.rule)
