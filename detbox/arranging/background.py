@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -75,9 +76,10 @@ def added(split: Split, folder: Path, every: Sequence[Split]) -> Split:
     listing = _listing(folder, split)
     known = {path for each in every for path in _resolved(each)}
     names = listing.pictures
-    place = os.path.realpath(folder)
-    double = np.array([os.path.join(place, name) in known for name in names], dtype=bool)
-    chosen = [name for name, again in zip(names, double, strict=True) if not again]
+    files = [os.path.join(os.path.realpath(folder), name) for name in names]
+    double = np.array([file in known for file in files], dtype=bool)
+    copied = ~double & _same_content(files, known)
+    chosen = [name for name, again in zip(names, double | copied, strict=True) if not again]
     if not chosen:
         kind = "pictures of the data alone" if names else "no pictures"
         raise DataError(f"data.negatives={folder} has {kind}; give others, or leave it out")
@@ -89,6 +91,7 @@ def added(split: Split, folder: Path, every: Sequence[Split]) -> Split:
     findings = (
         Finding(what, negatives.num_images, negatives.names[0], defect=False),
         *found("images of the data left out of data.negatives", double, names.__getitem__),
+        *found("files left out of data.negatives, copies of the data's", copied, names.__getitem__),
         *(each for each in negatives.findings if each.defect),
         *_labelled(listing, chosen),
         *listing.findings(),
@@ -115,6 +118,28 @@ def _resolved(split: Split) -> list[str]:
     """Paths of the pictures, with links in that of the folder followed."""
     place = os.path.realpath(split.folder)
     return [os.path.join(place, split.names[index]) for index in range(split.num_images)]
+
+
+def _same_content(paths: Sequence[str], known: Collection[str]) -> np.ndarray:
+    """(N,) bool: byte for byte one of the known files; only files of equal sizes are read."""
+    sizes, theirs = ({path: _size(path) for path in each} for each in (paths, known))
+    common = set(sizes.values()) & set(theirs.values()) - {0}
+    contents = {_content(path) for path in known if theirs[path] in common}
+    same = (sizes[path] in common and _content(path) in contents for path in paths)
+    return np.fromiter(same, dtype=bool, count=len(paths))
+
+
+def _size(path: str) -> int:
+    """In bytes; 0: there is no such file."""
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
+def _content(path: str) -> bytes:
+    """What tells it from files of its size; its name where it cannot be read."""
+    try:
+        return blake2b(Path(path).read_bytes()).digest()
+    except OSError:
+        return os.fsencode(path)
 
 
 def _labelled(listing: Listing, names: list[str]) -> tuple[Finding, ...]:

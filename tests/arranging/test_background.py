@@ -67,6 +67,21 @@ def test_pictures_of_the_data_are_not_taken_once_more(root: Path, negatives: Pat
         read(root, "train", negatives=str(root.parent))
 
 
+def test_copies_of_pictures_of_the_data_are_left_out(root: Path, negatives: Path) -> None:
+    before = read(root, "train", negatives=str(negatives))
+    for part in ("train", "val"):
+        path = read(root, part).path(0)
+        (negatives / "below" / f"{part} ä{path.suffix}").write_bytes(path.read_bytes())
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # behind all that decoding asks for
+    (negatives / f"other{path.suffix}").write_bytes(content)
+    train = read(root, "train", negatives=str(negatives))
+    assert train.num_images == before.num_images + 1
+    assert "2 files left out of data.negatives, copies of the data's (first: below/" in (
+        train.summary()
+    )
+
+
 def test_labels_beside_negatives_are_told(root: Path, negatives: Path) -> None:
     (negatives / "below" / "n.txt").write_text("0 .5 .5 .1 .1")
     told = read(root, "train", negatives=str(negatives)).summary()
