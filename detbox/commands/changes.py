@@ -16,6 +16,7 @@ FREE = (
 )
 """settings that belong to a start, or to weights that a checkpoint has anyway"""
 NEW_RUN = "or start a new run from these weights, with init=FILE in another folder"
+FRESH_RUN = "or start a new run in another folder, not from weights of this one"
 
 
 class Change(NamedTuple):
@@ -38,6 +39,8 @@ class Rule(NamedTuple):
     reason: str
     within_epoch: bool = False
     """refused in the middle of an epoch only"""
+    leaks: bool = False
+    """whether weights of the run know of the state too"""
 
 
 RULES = (
@@ -46,6 +49,7 @@ RULES = (
     Rule(
         ("data.val_fraction", "data.fold", "data.split_seed", "data.keep_alike", "data.pool"),
         "pictures that it has learnt from would validate it",
+        leaks=True,
     ),
     Rule(("callbacks.ema",), "its average is the model, which nothing would move any more"),
     Rule(
@@ -93,9 +97,10 @@ def check_resumable(
             "with init=FILE in place of ckpt=FILE"
         )
     found = changes(checkpoint.config, config)
-    if wrong := list(_refused(found, within_epoch=checkpoint.epoch_batches is not None)):
+    if wrong := dict(_refused(found, within_epoch=checkpoint.epoch_batches is not None)):
+        way = FRESH_RUN if any(rule.leaks for rule in wrong) else NEW_RUN
         raise CheckpointError(
-            f"the run cannot go on with {'; '.join(wrong)}; leave that as it was, {NEW_RUN}"
+            f"the run cannot go on with {'; '.join(wrong.values())}; leave that as it was, {way}"
         )
     _check_epochs(checkpoint, config)
     if checkpoint.label_space != label_space:
@@ -128,11 +133,11 @@ def check_batches(checkpoint: RunCheckpoint, batches: int, found: Sequence[Chang
     )
 
 
-def _refused(found: Sequence[Change], within_epoch: bool) -> Iterator[str]:
+def _refused(found: Sequence[Change], within_epoch: bool) -> Iterator[tuple[Rule, str]]:
     for rule in RULES:
         wrong = [each for each in found if each.key.startswith(rule.keys) and _takes_away(each)]
         if wrong and (within_epoch or not rule.within_epoch):
-            yield f"{', '.join(map(str, wrong))}: {rule.reason}"
+            yield rule, f"{', '.join(map(str, wrong))}: {rule.reason}"
 
 
 def _takes_away(change: Change) -> bool:

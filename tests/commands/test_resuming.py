@@ -80,6 +80,14 @@ def test_another_learning_rate_is_refused(run: RunCheckpoint) -> None:
         check_resumable(run, plain(cfg), SPACE)
 
 
+def test_another_division_is_refused_for_weights_of_the_run_too(run: RunCheckpoint) -> None:
+    stored = {**run.config, "data": {**run.config["data"], "val_fraction": 0.2}}
+    now = {**stored, "data": {**stored["data"], "val_fraction": 0.3}}
+    with pytest.raises(CheckpointError, match="not from weights of this one") as error:
+        check_resumable(replace(run, config=stored), now, SPACE)
+    assert "init=" not in str(error.value)
+
+
 def test_fewer_epochs_than_are_done_are_refused(run: RunCheckpoint) -> None:
     run.trainer["epoch"] = 2  # the third, with nothing of it
     cfg = detbox.compose(*MODEL, "trainer.max_epochs=1", "optimizer.lr=0.5")
