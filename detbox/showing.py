@@ -66,8 +66,14 @@ class Shown:
     def augmented(self, file: Path, draws: int, seed: int) -> int:
         """The same pictures as some epochs of training make them, a row each, to one scale."""
         training = TrainingSet(self.split, self.dataset.augmentation(), seed, self.dataset.reading)
-        places = _spread(self.split, self.count)
-        samples = [training[epoch, at] for at in places for epoch in range(draws)]
+        ids = self.split.image_ids
+        every = (
+            (at, training[epoch, at])
+            for at in _spread(self.split, self.count)
+            for epoch in range(draws)
+        )
+        # Another picture stands in for one that cannot be read.
+        samples = [each for at, each in every if each.image_id == ids[at]]
         scale = SIDE / max(max(each.pixels.shape[-2:]) for each in samples)
         drawn = []
         for each in samples:
