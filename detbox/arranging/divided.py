@@ -20,6 +20,8 @@ from detbox.messages import counted
 from detbox.places import located
 
 OTHER = {"train": "val", "val": "train"}
+MORE = 0.2
+"""share of the pictures that were asked for, from which on more of them are told of"""
 LARGE = 0.1
 """share of the pictures from which on a group of near-duplicates is warned of"""
 
@@ -129,7 +131,7 @@ class Divided:
         division = Division(
             frozenset(_names(train or pool)) - validated,
             frozenset(validated | fixed),
-            f"by {self._dividing}{_together(units)}",
+            f"by {self._dividing}{_together(units)}{_more(pool, units, parts, self._dividing)}",
         )
         return division, _warnings(pool, units)
 
@@ -179,6 +181,21 @@ def _together(units: Units) -> str:
         return ""
     groups, most = counted(len(units.alike), "group"), max(map(len, units.alike))
     return f", with {groups} of near-duplicates on one side each, the largest of {most}"
+
+
+def _more(pool: Split, units: Units, parts: np.ndarray, dividing: Dividing) -> str:
+    """What is said where rare classes take more pictures to validate than were asked for."""
+    validates = parts == dividing.validated
+    asked = round(dividing.shares[dividing.validated] * len(parts))
+    number = int(validates.sum())
+    if number - asked <= max(MORE * asked, *map(len, units.alike), 1):
+        return ""
+    labels, theirs = pool.labels[pool.learnt], validates[pool.owners()[pool.learnt]]
+    shared = len(np.intersect1d(labels[theirs], labels[~theirs]))
+    return (
+        f", {number} to validate in place of {asked}, so that {counted(shared, 'class')} "
+        f"{'is' if shared == 1 else 'are'} on both sides"
+    )
 
 
 def _warnings(pool: Split, units: Units) -> tuple[Finding, ...]:

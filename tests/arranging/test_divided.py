@@ -106,6 +106,15 @@ def test_a_group_that_is_much_of_the_set_is_warned_of(tmp_path: Path) -> None:
     assert "with 1 group of near-duplicates on one side each, the largest of 7" in train.summary()
 
 
+def test_many_more_pictures_than_asked_for_are_told_of() -> None:
+    twice = [{name} for name in "abcdefghij" * 2]
+    val = Divided(both(labelled(twice)), FIFTH)("val")
+    assert val is not None
+    assert val.num_images == 10
+    assert "10 to validate in place of 4, so that 10 classes are on both sides" in val.summary()
+    assert "in place of" not in Divided(both(labelled([{"a"}] * 20)), FIFTH).division().told
+
+
 def test_a_side_says_of_how_many_and_by_what_it_was_divided() -> None:
     divided = Divided(both(labelled([{"a"}] * 9 + [set()])), FIFTH)
     train, val = divided("train"), divided("val")
