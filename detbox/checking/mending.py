@@ -62,6 +62,7 @@ def _mended(part: Part, space: LabelSpace) -> Mended:
     old = [split.names[at] for at in kept.tolist()]
     told = _told(
         ("picture", "left out", ~images),
+        ("box", "gone with them", objects & ~here),
         ("box", "left out", ~objects & here),
         ("box", "cut off at the edge", cut & here),
         ("picture", "annotated with the size of its file", (sizes != split.sizes).any(1)),

@@ -59,8 +59,9 @@ def test_the_copy_is_clean_and_repairing_it_changes_nothing(tmp_path: Path) -> N
     before = files(root)
     told = " ".join(fix(looked_at(root), tmp_path / "new"))
     assert files(root) == before
-    assert "4 pictures left out, 4 boxes left out, 1 box cut off at the edge" in told
-    assert "1 picture annotated with the size of its file, 1 picture renamed" in told
+    assert "4 pictures left out, 8 boxes gone with them, 4 boxes left out" in told
+    assert "1 box cut off at the edge, 1 picture annotated with the size of its file" in told
+    assert "1 picture renamed" in told
     assert "2 pictures written without EXIF's turn, 1 class taken out" in told
     again = looked_at(tmp_path / "new")
     assert {each.severity for each in checked(again).defects} <= {"note"}
