@@ -77,7 +77,7 @@ def unequal_classes(subject: Subject) -> Iterator[Found]:
     for part in subject.parts:
         counts, names = part.boxes_of_class, part.split.label_space.names
         used = np.flatnonzero(counts)
-        if len(used) < 2:
+        if len(used) < 2 or not part.own.any():
             continue
         most, least = used[counts[used].argmax()], used[counts[used].argmin()]
         if counts[most] >= UNEQUAL * counts[least]:

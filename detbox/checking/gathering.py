@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -34,17 +35,23 @@ def gathered(dataset: DataSet, queries: int | None, *, decode: bool, alike: bool
     splits = {name: split for name in ("train", "val") if (split := dataset.read(name)) is not None}
     if not splits:
         raise DataError(f"expected pictures with annotations, found none; {dataset.advice}")
+    parts: list[Part] = []
+    known: set[Path] = set()
     bar = Bar()
     try:
-        parts = [
-            _part(name, split, dataset, decode, bar) for name, split in undivided(splits).items()
-        ]
+        for name, split in undivided(splits).items():
+            paths = split.paths(split.num_images)
+            own = np.array([path not in known for path in paths], dtype=bool)
+            parts.append(_part(name, split, own, dataset, decode, bar))
+            known.update(paths)
     finally:
         bar.close()
     return Subject(tuple(parts), dataset.display, queries, _alike(parts) if alike else ())
 
 
-def _part(name: str, split: Split, dataset: DataSet, decode: bool, bar: Bar) -> Part:
+def _part(
+    name: str, split: Split, own: np.ndarray, dataset: DataSet, decode: bool, bar: Bar
+) -> Part:
     bar.open(f"{name} files".lstrip(), split.num_images)
     files = read_files(split, bar.advance)
     bar.shut()
@@ -58,11 +65,11 @@ def _part(name: str, split: Split, dataset: DataSet, decode: bool, bar: Bar) -> 
         troubles[at] = told
         bar.advance()
     bar.shut()
-    return Part(name, split, files, {at: told for at, told in troubles.items() if told})
+    return Part(name, split, files, {at: told for at, told in troubles.items() if told}, own)
 
 
 def _alike(parts: Sequence[Part]) -> list[list[Picture]]:
-    pictures = [(part, at) for part in parts for at in range(part.split.num_images)]
+    pictures = [(part, at) for part in parts for at in np.flatnonzero(part.own).tolist()]
     groups = near_duplicates([part.split.path(at) for part, at in pictures])
     return [[pictures[at] for at in group] for group in groups]
 

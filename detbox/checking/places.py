@@ -21,7 +21,7 @@ def objects_where(
     note: Callable[[int], str] = lambda _: "",
     severity: Severity | None = None,
 ) -> Iterator[Found]:
-    """What there is where `hit` is True, (A,), or nothing.
+    """What there is where `hit` is True, (A,), or nothing; pictures of two splits tell it once.
 
     Args:
         part: of these objects.
@@ -30,9 +30,9 @@ def objects_where(
         note: position of an object -> what is special about it.
         severity: None: that of the rule.
     """
-    positions = np.flatnonzero(hit).tolist()
+    own = part.owners
+    positions = np.flatnonzero(hit & part.own[own]).tolist()
     if positions:
-        own = part.owners
         places = [Place(part.name, int(own[at]), (at,), note(at)) for at in positions[:MOST]]
         yield Found(what(len(positions)), len(positions), part.name, places, severity)
 
@@ -45,7 +45,7 @@ def images_where(
     severity: Severity | None = None,
 ) -> Iterator[Found]:
     """The same for images, (N,)."""
-    positions = np.flatnonzero(hit).tolist()
+    positions = np.flatnonzero(hit & part.own).tolist()
     if positions:
         places = [Place(part.name, at, (), note(at)) for at in positions[:MOST]]
         yield Found(what(len(positions)), len(positions), part.name, places, severity)

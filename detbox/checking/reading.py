@@ -17,10 +17,12 @@ LOST = ("dropped", "left out")
 def found_in_reading(subject: Subject) -> Iterator[Found]:
     """What the reader of the format has mended or left out."""
     covered = {what for each in RULES.values() for what in each.covers}
+    said: set[Finding] = set()
     for part in subject.parts:
         for finding in part.split.findings:
-            if finding.what not in covered:
+            if finding.what not in covered and (part.own.all() or finding not in said):
                 yield Found(_told(finding), finding.number, part.name, (), _severity(finding))
+        said.update(part.split.findings)
 
 
 def _told(finding: Finding) -> str:

@@ -48,8 +48,8 @@ class Report(NamedTuple):
         """`364 images, 4886 boxes, 3 classes: 1 error, 3 warnings, 4 notes`."""
         parts = self.subject.parts
         contents = {
-            "image": sum(part.split.num_images for part in parts),
-            "box": sum(part.split.num_boxes for part in parts),
+            "image": sum(int(part.own.sum()) for part in parts),
+            "box": sum(int(part.counts[part.own].sum()) for part in parts),
             "class": len(self.subject.names),
         }
         told = {s: sum(each.severity == s for each in self.defects) for s in SEVERITIES}

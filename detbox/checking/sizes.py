@@ -51,7 +51,7 @@ def objects_below_a_stride(subject: Subject) -> Iterator[Found]:
     for part in subject.parts:
         learnt, labels = part.split.learnt, part.split.labels
         sides = part.visible[:, 2:] - part.visible[:, :2]
-        small = learnt & (
+        small = (learnt & part.own[part.owners]) & (
             np.sqrt(sides.prod(1)) * shown_scale(part.split, subject.display) < STRIDE
         )
         if not small.any():

@@ -22,6 +22,7 @@ class Part:
         split: as it was read.
         files: N, what the headers of the pictures say.
         troubles: image -> what decoding it met, of those that were decoded.
+        own: (N,) bool: not in a split before; None: all of them.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Part:
         split: Split,
         files: Sequence[File],
         troubles: dict[int, tuple[str, ...]] | None = None,
+        own: np.ndarray | None = None,
     ) -> None:
         self.name = name
         self.split = split
         self.files = files
         self.troubles = troubles or {}
+        self.own = np.ones(split.num_images, dtype=bool) if own is None else own
 
     def called(self, image: int) -> str:
         """`train's 0001.jpg`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from planted import (
     looked_at,
     more,
     name,
+    not_divided,
     one_colour,
     picture,
     sized,
@@ -169,3 +171,24 @@ def test_lines_are_sorted_by_harm_and_name_files(tmp_path: Path) -> None:
     assert first.startswith(f"error    1 box without an area ({place}): the object is left out")
     assert second.startswith("warning  1 class without boxes, first or last of the list: 'parts'")
     assert report.summary() == "44 images, 87 boxes, 3 classes: 1 error, 1 warning, 0 notes"
+
+
+def test_pictures_of_both_splits_tell_what_is_wrong_once(tmp_path: Path) -> None:
+    plant = both(
+        annotation(5, bbox=[4, 4, 0, 9]), picture(4, cut_off), without(2, range(2, IMAGES))
+    )
+    root = write(tmp_path / "set", plant)
+    alone = checked(looked_at(other := not_divided(root, tmp_path / "ü")))
+    shutil.copytree(root / "val", empty := tmp_path / "no objects")
+    shared = checked(looked_at(other, negatives=str(empty)))
+    assert len(alone.subject.parts) == 1
+    assert len(shared.subject.parts) == 2
+    assert shared.summary().startswith(
+        f"{2 * IMAGES} images, {alone.subject.parts[0].split.num_boxes} boxes"
+    )
+    told = [each.found.what for each in shared.defects]
+    assert len(set(told)) == len(told)
+    assert {each.name for each in alone.defects} <= {each.name for each in shared.defects}
+    beside = checked(looked_at(root, other))
+    (cut,) = [each for each in beside.defects if each.name == "truncated_files"]
+    assert (cut.found.number, cut.found.split) == (2, "train")
