@@ -90,8 +90,14 @@ def added(split: Split, folder: Path, every: Sequence[Split]) -> Split:
     what = f"images without objects added from {folder}"
     findings = (
         Finding(what, negatives.num_images, negatives.names[0], defect=False),
-        *found("images of the data left out of data.negatives", double, names.__getitem__),
-        *found("files left out of data.negatives, copies of the data's", copied, names.__getitem__),
+        *(
+            each
+            for what, hit in (
+                ("images of the data left out of data.negatives", double),
+                ("files left out of data.negatives, copies of the data's", copied),
+            )
+            for each in found(what, hit, names.__getitem__, defect=False)
+        ),
         *(each for each in negatives.findings if each.defect),
         *_labelled(listing, chosen),
         *listing.findings(),
