@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detbox.checking import alike, boxes, classes, duplicates, pictures, reading, sizes
+from detbox.checking import alike, boxes, classes, duplicates, names, pictures, reading, sizes
 from detbox.checking.report import Report, checked
 from detbox.checking.rules import RULES, Found, Place, rule
 from detbox.checking.subject import Part, Subject
@@ -19,6 +19,7 @@ __all__ = [
     "checked",
     "classes",
     "duplicates",
+    "names",
     "pictures",
     "reading",
     "rule",

@@ -1,8 +1,7 @@
-"""Rules of classes: numbers that nothing has, names that are alike, shares, splits that differ."""
+"""Rules of classes: numbers that nothing has, shares, splits that differ."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from detbox.annotations.findings import BARE
 from detbox.checking.places import images_where, share, them
 from detbox.checking.rules import Found, rule, warning_if
-from detbox.checking.subject import Part, Subject
+from detbox.checking.subject import Subject
 from detbox.messages import counted, some
 
 UNEQUAL = 10.0
@@ -41,7 +40,7 @@ def parent_class(subject: Subject) -> Iterator[Found]:
 @rule("note", "outputs of the detector that nothing teaches; they cost next to nothing")
 def classes_without_boxes(subject: Subject) -> Iterator[Found]:
     """Listed, but nowhere drawn."""
-    used, parent = _counts(subject), parent_of(subject)
+    used, parent = subject.boxes_of_name, parent_of(subject)
     empty = [name for name in subject.names if not used.get(name) and name != parent]
     if empty:
         yield Found(f"{counted(len(empty), 'class')} without boxes: {some(empty)}", len(empty))
@@ -57,18 +56,6 @@ def unused_numbers(subject: Subject) -> Iterator[Found]:
         if holes := sorted(set(range(min(ids), max(ids))) - ids):
             told = some([str(hole) for hole in holes])
             yield Found(f"{counted(len(holes), 'id')} of no class: {told}", len(holes), part.name)
-
-
-@rule("warning", "one thing is taught as two classes", "give them one name")
-def names_alike(subject: Subject) -> Iterator[Found]:
-    """Classes whose names differ in letter case, spaces or signs alone."""
-    spelled: dict[str, list[str]] = {}
-    for name in subject.names:
-        spelled.setdefault(re.sub(r"[\W_]", "", name.casefold()), []).append(name)
-    doubled = [names for plain, names in spelled.items() if plain and len(names) > 1]
-    if doubled:
-        told = some([" and ".join(map(repr, names)) for names in doubled])
-        yield Found(f"{counted(len(doubled), 'name')} in several spellings: {told}", len(doubled))
 
 
 @rule("note", "rare classes are learnt late, and count as much as others in AP")
@@ -113,7 +100,7 @@ def classes_of_one_split(subject: Subject) -> Iterator[Found]:
         return
     first, second = subject.parts
     for part, other in ((first, second), (second, first)):
-        theirs = _counts_of(other)
+        theirs = other.boxes_of_name
         names = part.split.label_space.names
         alone = [k for k in np.flatnonzero(part.boxes_of_class) if not theirs.get(names[k])]
         if alone:
@@ -157,21 +144,8 @@ def empty_pictures(subject: Subject) -> Iterator[Found]:
 
 def parent_of(subject: Subject) -> str | None:
     """The class that is a group of the others, by its place in the list; None: there is none."""
-    names, used = subject.names, _counts(subject)
+    names, used = subject.names, subject.boxes_of_name
     empty = [name for name in names if not used.get(name)]
     ends = {names[0], names[-1]} if len(names) > 1 else set()
     enough = sum(part.split.num_images for part in subject.parts) >= ENOUGH
     return empty[0] if enough and len(empty) == 1 and empty[0] in ends else None
-
-
-def _counts(subject: Subject) -> dict[str, int]:
-    """Boxes of all splits by the name of their class."""
-    counts: dict[str, int] = {}
-    for part in subject.parts:
-        for name, number in _counts_of(part).items():
-            counts[name] = counts.get(name, 0) + number
-    return counts
-
-
-def _counts_of(part: Part) -> dict[str, int]:
-    return dict(zip(part.split.label_space.names, part.boxes_of_class.tolist(), strict=True))

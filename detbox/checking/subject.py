@@ -89,6 +89,12 @@ class Part:
         labels = self.split.labels[self.split.learnt]
         return np.bincount(labels, minlength=len(self.split.label_space))
 
+    @property
+    def boxes_of_name(self) -> dict[str, int]:
+        """The same by the name of the class."""
+        names = self.split.label_space.names
+        return dict(zip(names, self.boxes_of_class.tolist(), strict=True))
+
     @cached_property
     def images_of_class(self) -> np.ndarray:
         """(K,) images with objects of it to learn."""
@@ -118,3 +124,9 @@ class Subject(NamedTuple):
         """Of the classes that any split lists, in order."""
         listed = [name for part in self.parts for name in part.split.label_space.names]
         return tuple(dict.fromkeys(listed))
+
+    @property
+    def boxes_of_name(self) -> dict[str, int]:
+        """Objects to learn in all splits, by the name of the class."""
+        counts = [part.boxes_of_name for part in self.parts]
+        return {name: sum(each.get(name, 0) for each in counts) for name in self.names}
