@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from detbox.checking import alike, boxes, classes, duplicates, names, pictures, reading, sizes
+from detbox.checking import (
+    alike,
+    boxes,
+    classes,
+    duplicates,
+    names,
+    pictures,
+    reading,
+    sizes,
+    splits,
+)
 from detbox.checking.report import Report, checked
 from detbox.checking.rules import RULES, Found, Place, rule
 from detbox.checking.subject import Part, Subject
@@ -24,4 +34,5 @@ __all__ = [
     "reading",
     "rule",
     "sizes",
+    "splits",
 ]

@@ -105,8 +105,21 @@ def test_what_is_planted_is_found_with_its_places(defect: Planted, tmp_path: Pat
 
 
 def test_every_rule_has_a_planted_defect() -> None:
-    assert {each.rule for each in DEFECTS} == set(RULES)
+    assert {each.rule for each in DEFECTS} | {"no_validation"} == set(RULES)
     assert all(rule.harm or name == "found_in_reading" for name, rule in RULES.items())
+
+
+def test_training_alone_is_told_how_to_be_divided(tmp_path: Path) -> None:
+    root = write(tmp_path / "set")
+    shutil.rmtree(root / "val")
+    (root / "annotations" / "instances_val.json").unlink()
+    (defect,) = found_in(root).defects
+    assert (defect.name, defect.severity) == ("no_validation", "warning")
+    assert "data.val_fraction=0.2" in defect.found.what
+    divided = checked(looked_at(root, val_fraction=0.2))
+    assert "no_validation" not in {each.name for each in divided.defects}
+    whole = checked(looked_at(not_divided(write(tmp_path / "other"), tmp_path / "whole")))
+    assert [each.name for each in whole.defects] == ["found_in_reading"]
 
 
 def test_a_flawless_set_has_nothing_to_say(tmp_path: Path) -> None:
