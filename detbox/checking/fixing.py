@@ -12,10 +12,9 @@ from detbox.annotations.coco_writer import COCO
 from detbox.annotations.writing import prepared
 from detbox.checking.mending import Mended, mended
 from detbox.checking.subject import Subject
-from detbox.data.converting import check_new, placed, whole
+from detbox.data.converting import check_apart, check_new, placed, whole
 from detbox.data.images import UPRIGHT
-from detbox.errors import SettingError
-from detbox.messages import counted, printable, some
+from detbox.messages import some
 
 
 def check_target(out: Path, sources: Sequence[Path]) -> None:
@@ -39,7 +38,7 @@ def fix(subject: Subject, out: Path, sources: Sequence[Path] = ()) -> Iterator[s
         SettingError: the folder is in use, or pictures serve training and validation alike.
     """
     check_target(out, sources or [part.split.folder for part in subject.parts])
-    _check_apart(subject)
+    check_apart("fix", [part.split for part in subject.parts])
     parts = mended(subject)
     ready, lost = prepared({name: each.split for name, each in parts.items()}, COCO)
     done: Counter[str] = Counter()
@@ -54,20 +53,6 @@ def fix(subject: Subject, out: Path, sources: Sequence[Path] = ()) -> Iterator[s
         yield f"{out}, {name or 'not divided'}: {ready[name].contents()}; {told or 'as it was'}"
     pictures = [f"{number} {what}" for what, number in sorted(done.items())]
     yield f"pictures: {some(pictures)}"
-
-
-def _check_apart(subject: Subject) -> None:
-    """Refuse pictures of both splits, of which nothing in the copy would tell any more."""
-    if len(subject.parts) < 2:
-        return
-    train, val = (part.split.paths(part.split.num_images) for part in subject.parts)
-    known = set(train)
-    if shared := [str(path) for path in val if path in known]:
-        raise SettingError(
-            f"fix=NEW would write {counted(len(shared), 'picture')} for training and for "
-            f"validation, which nobody has divided (first: {printable(shared[0])}); add "
-            "data.val_fraction=0.2, which divides those alone"
-        )
 
 
 def _written(part: Mended, files: Sequence[Path]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def convert_data(cfg: DictConfig, folder: Path) -> None:
     Raises:
         ValueError, FileNotFoundError: the data cannot be read, or `out` is in use.
     """
-    from detbox.data.converting import convert, undivided
+    from detbox.data.converting import check_apart, convert, undivided
 
     out, roots = located(cfg.out), several(_root(cfg))
     dataset = DATA.build({**cfg.data, **({"root": roots} if roots else {})})
@@ -35,6 +35,8 @@ def convert_data(cfg: DictConfig, folder: Path) -> None:
     splits = undivided({part: split for part, split in read.items() if split is not None})
     for split in splits.values():
         say(split.summary())
+    if len(roots) > 1:
+        check_apart("out", list(splits.values()))
     sources = [*(each.folder for each in splits.values()), *map(located, roots)]
     done = convert(splits, cfg.to, out, cfg.pictures, sources)
     for part, split in done.splits.items():

@@ -15,7 +15,7 @@ from detbox.annotations.formats import Format
 from detbox.annotations.split import Split
 from detbox.annotations.writing import Splits, prepared
 from detbox.errors import SettingError
-from detbox.messages import near
+from detbox.messages import counted, near, printable
 from detbox.registry import FORMATS
 
 HOW = ("link", "copy", "none")
@@ -93,6 +93,24 @@ def check_new(key: str, out: Path, sources: Sequence[Path]) -> None:
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
             raise SettingError(f"{key}={out} lies in {source}, which is read; give another folder")
+
+
+def check_apart(key: str, splits: Sequence[Split]) -> None:
+    """Refuse pictures of two splits, of which nothing in what is written would tell any more.
+
+    Raises:
+        SettingError: there are such.
+    """
+    if len(splits) < 2:
+        return
+    train, val = (split.paths(split.num_images) for split in splits)
+    known = set(train)
+    if shared := [str(path) for path in val if path in known]:
+        raise SettingError(
+            f"{key}=NEW would write {counted(len(shared), 'picture')} for training and for "
+            f"validation, which nobody has divided (first: {printable(shared[0])}); add "
+            "data.val_fraction=0.2, which divides those alone"
+        )
 
 
 @contextmanager

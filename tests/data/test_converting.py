@@ -26,7 +26,7 @@ from detbox.commands.arguments import readable
 from detbox.commands.table import bound
 from detbox.data.converting import convert
 from detbox.data.folder import Folder, Named
-from detbox.errors import DataError, DetboxError
+from detbox.errors import DataError, DetboxError, SettingError
 from detbox.registry import FORMATS
 from detbox.structures import LabelSpace
 
@@ -184,6 +184,18 @@ def test_what_is_lost_is_said(
     found = sorted(each.name for each in (out / "JPEGImages").iterdir())
     assert found == ["0001-2.png", "0001-3.png", "0001-4.png", "0001.png"]
     assert not (out / "JPEGImages" / "0001.png").samefile(set_of_two / "train" / "a" / "0001.png")
+
+
+def test_folders_of_which_one_is_not_divided_are_refused(set_of_two: Path, tmp_path: Path) -> None:
+    whole = shutil.copytree(set_of_two, tmp_path / "whole")
+    (whole / "annotations" / "instances_val.json").rename(whole / "all.json")
+    shutil.rmtree(whole / "annotations")
+    shutil.rmtree(whole / "train")
+    (whole / "val").rename(whole / "images")
+    roots = f"data.root=[{set_of_two},{whole}]"
+    with pytest.raises(SettingError, match=r"out=NEW would write 2 pictures for training and for"):
+        converted(roots, "to=voc", f"out={tmp_path / 'new'}")
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_is_not_divided_stays_so(set_of_two: Path, tmp_path: Path) -> None:
