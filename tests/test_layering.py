@@ -137,3 +137,12 @@ def test_every_room_is_in_the_wheel() -> None:
     (listed,) = re.findall(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     rooms = {f"detbox.{file.parent.name}" for file in PACKAGE.glob("*/__init__.py")}
     assert set(re.findall(r'"(.*)"', listed)) == {"detbox", "detbox.conf"} | rooms
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest would refuse the second one; those of a package, `tests/parity`, go by its name."""
+    files = [
+        each for each in Path(__file__).parent.rglob("test_*.py") if "parity" not in each.parts
+    ]
+    names = [each.name for each in files]
+    assert sorted(names) == sorted(set(names))
