@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -96,14 +97,14 @@ def _inject(detector: nn.Module, weights: list[str], rank: int, alpha: float) ->
             "pip install 'detbox[lora]'"
         ) from error
     joint = [name for name in weights if name.endswith(".in_proj_weight")]
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        target_modules=[n.removesuffix(".weight") for n in weights if n not in joint],
-        target_parameters=joint,
-    )
+    settings: dict[str, Any] = {
+        "r": rank,
+        "lora_alpha": alpha,  # peft declares a whole number, and takes any
+        "target_modules": [n.removesuffix(".weight") for n in weights if n not in joint],
+        "target_parameters": joint,
+    }
     attentions = [detector.get_submodule(name.rpartition(".")[0]) for name in joint]
-    inject_adapter_in_model(config, detector)
+    inject_adapter_in_model(LoraConfig(**settings), detector)
     for each in attentions:
         # Every step of peft's takes it away and appends it: an average by order would mix them.
         each.register_parameter("in_proj_weight", each._parameters.pop("in_proj_weight"))
