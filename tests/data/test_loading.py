@@ -108,11 +108,8 @@ def test_evaluation_counts_every_image_once_on_any_number_of_ranks(length: int, 
     assert len({len(batches) for batches in ranks}) == 1
 
 
-def test_two_processes_cover_every_image_once() -> None:
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        evaluated = pool.starmap(evaluation_batches, [(11, 2, rank, 2) for rank in range(2)])
-        trained = pool.starmap(training_batches, [(12, 3, 0, 4, rank, 2) for rank in range(2)])
-    assert sorted(np.concatenate(list(chain(*evaluated)))) == list(range(11))
+def test_two_ranks_cover_every_training_image_once() -> None:
+    trained = [training_batches(12, 3, 0, 4, rank, 2) for rank in range(2)]
     assert sorted(np.concatenate(list(chain(*trained)))) == list(range(12))
 
 
