@@ -26,8 +26,6 @@ from detbox.annotations.split import PackedStrings, Split
 from detbox.places import cache_folder
 from detbox.structures import LabelSpace
 
-VERSION = 1
-"""counts changes of readers and of `Split`, so that nothing old is taken for what they give now"""
 LONG = 2.0
 """seconds of reading from which on a split is kept"""
 
@@ -61,15 +59,22 @@ def _turn(file: Path) -> AbstractContextManager[Any]:
 
 
 def _state(source: Source, format: Format) -> str:
-    """Changes when a file does that the reader may look at."""
+    """Changes when a file does that the reader may look at, or the reader itself."""
     alone = format.documents_alone and not source.split
     places = [source.annotations, *([] if alone else [source.images])]
-    digest = hashlib.sha256(repr(VERSION).encode())
-    for place in dict.fromkeys(places):
+    digest = hashlib.sha256()
+    for place in dict.fromkeys([*_readers(format), *places]):
         for path, state in sorted(_states(place)):
             line = repr((path, state.st_size, state.st_mtime_ns))
             digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _readers(format: Format) -> list[Path]:
+    """Source files of this package, and of a plug-in's reader."""
+    code = getattr(format.read, "__code__", None)
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    return own + ([Path(code.co_filename)] if code else [])
 
 
 def _states(place: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -89,7 +94,7 @@ def _kept(file: Path, state: str) -> Split | None:
                 return None
             arrays = {name: kept[name] for name in kept.files if name in Split._fields}
             names = PackedStrings.of(kept["content"].tobytes(), kept["ends"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
     space = LabelSpace(tuple(said["classes"]), tuple(said["category_ids"]))
     findings = tuple(Finding(*each) for each in said["findings"])

@@ -60,6 +60,17 @@ def test_a_file_that_changes_is_read_again(read: Read, source: Source) -> None:
     assert read().num_boxes == before + 1
 
 
+def test_a_reader_that_changes_reads_again(read: Read, tmp_path: Path) -> None:
+    read()
+    (tmp_path / "reader.py").touch()
+    with (
+        patch.object(keeping, "_readers", return_value=[tmp_path / "reader.py"]),
+        patch("detbox.annotations.coco.read_document", side_effect=RuntimeError),
+        pytest.raises(RuntimeError),
+    ):
+        read()
+
+
 def test_what_is_read_fast_or_cannot_be_kept_is_read(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
