@@ -31,10 +31,11 @@ def objects_where(
         severity: None: that of the rule.
     """
     own = part.owners
-    positions = np.flatnonzero(hit & part.own[own]).tolist()
-    if positions:
-        places = [Place(part.name, int(own[at]), (at,), note(at)) for at in positions[:MOST]]
-        yield Found(what(len(positions)), len(positions), part.name, places, severity)
+
+    def place(at: int) -> Place:
+        return Place(part.name, int(own[at]), (at,), note(at))
+
+    yield from _told(part, hit & part.own[own], place, what, severity)
 
 
 def images_where(
@@ -45,9 +46,23 @@ def images_where(
     severity: Severity | None = None,
 ) -> Iterator[Found]:
     """The same for images, (N,)."""
-    positions = np.flatnonzero(hit & part.own).tolist()
+
+    def place(at: int) -> Place:
+        return Place(part.name, at, (), note(at))
+
+    yield from _told(part, hit & part.own, place, what, severity)
+
+
+def _told(
+    part: Part,
+    hit: np.ndarray,
+    place: Callable[[int], Place],
+    what: Callable[[int], str],
+    severity: Severity | None,
+) -> Iterator[Found]:
+    positions = np.flatnonzero(hit).tolist()
     if positions:
-        places = [Place(part.name, at, (), note(at)) for at in positions[:MOST]]
+        places = [place(at) for at in positions[:MOST]]
         yield Found(what(len(positions)), len(positions), part.name, places, severity)
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 from mmdetection_names import MODELS, QUERIES, Shapes, resnet18
+from small_detector import SMALL
 from torch import Tensor
 
 import detbox
@@ -20,17 +21,6 @@ from detbox.official.files import read_official
 from detbox.official.layouts import detect
 from detbox.official.state import load_official, save_official
 from detbox.structures import ImageBatch, LabelSpace
-
-SMALL = (
-    "backbone=resnet18",
-    "backbone.pretrained=false",
-    "neck.hidden_dim=32",
-    "model.encoder_layers=1",
-    "model.decoder_layers=2",
-    "model.num_heads=4",
-    f"model.num_queries={QUERIES}",
-)
-
 
 KINDS = ("detr", "conditional_detr", "deformable_detr_two_stage", "dino")
 """that choose and classify their queries in other ways"""
@@ -56,8 +46,12 @@ def file_of(layout: str) -> dict[str, Tensor]:
     return made_up({**resnet18(), **names()}, shared=layout == "deformable_detr_mmdet")
 
 
+def settings_of(layout: str) -> tuple[str, ...]:
+    return (*SMALL, f"model.num_queries={QUERIES}", *MODELS[layout][1])
+
+
 def built(layout: str, num_classes: int = 80) -> Detector:
-    return detbox.build_detector(detbox.compose(*SMALL, *MODELS[layout][1]), num_classes)
+    return detbox.build_detector(detbox.compose(*settings_of(layout)), num_classes)
 
 
 @pytest.mark.parametrize("layout", MODELS)
@@ -101,7 +95,7 @@ def test_classes_of_one_name_start_with_the_same_logits(kind: str, tmp_path: Pat
     names = tuple(name for _, name in reversed(COCO))
     more = () if "proposals" in str(reference.query_source) else ("zebra fish",)
     space = LabelSpace((*names, *more), tuple(range(len(names) + len(more))))
-    cfg = detbox.compose(*SMALL, *MODELS[layout][1], "data=coco")
+    cfg = detbox.compose(*settings_of(layout), "data=coco")
     module = build_module(cfg, space)
     table = start_from(module, tmp_path / "epoch_12.pth", cfg)
     assert "80" in table.columns[1]._cells

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_detector import SMALL
 from torch import Tensor
 
 import detbox
@@ -22,14 +23,6 @@ from detbox.official.state import load_official, save_official
 from detbox.pickles import read_safely
 from detbox.transplant import class_tensors
 
-SMALL = (
-    "backbone=resnet18",
-    "backbone.pretrained=false",
-    "neck.hidden_dim=32",
-    "model.encoder_layers=1",
-    "model.decoder_layers=2",
-    "model.num_heads=4",
-)
 MODELS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf/model").glob("*.yaml"))
 CONDITIONAL = ("model=conditional_detr",)
 DETREX = {
