@@ -152,7 +152,8 @@ def _check_folder(name: str, known: Sequence[str]) -> None:
             f"{DATA}={name}: there is no folder {located(name)}; "
             f"give a folder, or choose one of {', '.join(known)}"
         )
-    raise UnknownNameError(f"{DATA}={name}: no such option{near(name, known)}")
+    here = f"no such option, and no such folder in {os.getcwd()}"
+    raise UnknownNameError(f"{DATA}={name}: {here}{near(name, known)}")
 
 
 def _is_there(text: str) -> bool:

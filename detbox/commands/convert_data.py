@@ -27,9 +27,11 @@ def convert_data(cfg: DictConfig, folder: Path) -> None:
     Raises:
         ValueError, FileNotFoundError: the data cannot be read, or `out` is in use.
     """
-    from detbox.data.converting import check_apart, convert, undivided
+    from detbox.data.converting import check_apart, check_new, convert, undivided, writer_to
 
     out, roots = located(cfg.out), several(_root(cfg))
+    writer_to(cfg.to, cfg.pictures)
+    check_new("out", out, list(map(located, roots)))
     dataset = DATA.build({**cfg.data, **({"root": roots} if roots else {})})
     read = {part: dataset.read(part) for part in ("train", "val")}
     splits = undivided({part: split for part, split in read.items() if split is not None})

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from detbox.annotations.findings import Finding
 from detbox.annotations.formats import Format
 from detbox.annotations.split import Split
-from detbox.annotations.writing import Splits, prepared
+from detbox.annotations.writing import Splits, Writer, prepared
 from detbox.errors import SettingError
 from detbox.messages import counted, near, printable
 from detbox.registry import FORMATS
@@ -56,12 +56,7 @@ def convert(
         SettingError: the format is not written, or the folder is in use.
         DataError: classes that the format cannot tell apart.
     """
-    writer = cast("Format", FORMATS.build({"name": to})).writer if to in FORMATS.names() else None
-    if writer is None:
-        known = [each for each in FORMATS.names() if FORMATS.build({"name": each}).writer]
-        raise SettingError(f"to={to}: no such format to write{near(to, known)}")
-    if pictures not in HOW:
-        raise SettingError(f"pictures={pictures}: no such choice{near(pictures, HOW)}")
+    writer = writer_to(to, pictures)
     check_new("out", out, sources)
     ready, lost = prepared(splits, writer)
     with whole(out) as folder:
@@ -75,6 +70,21 @@ def convert(
             )
             done.update(placed(*pair, pictures) for pair in pairs if pictures != "none")
     return Converted(ready, lost, done)
+
+
+def writer_to(to: str, pictures: str) -> Writer:
+    """The writer of a format.
+
+    Raises:
+        SettingError: there is none, or pictures are neither linked nor copied nor left away.
+    """
+    writer = cast("Format", FORMATS.build({"name": to})).writer if to in FORMATS.names() else None
+    if writer is None:
+        known = [each for each in FORMATS.names() if FORMATS.build({"name": each}).writer]
+        raise SettingError(f"to={to}: no such format to write{near(to, known)}")
+    if pictures not in HOW:
+        raise SettingError(f"pictures={pictures}: no such choice{near(pictures, HOW)}")
+    return writer
 
 
 def check_new(key: str, out: Path, sources: Sequence[Path]) -> None:
